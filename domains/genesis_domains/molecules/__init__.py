@@ -1,0 +1,5 @@
+"""Molecules: SMILES in, checked molecules out."""
+
+from genesis_domains.molecules.domain import Molecules
+
+DOMAIN = Molecules()

@@ -1,0 +1,62 @@
+"""The adapter between molecules and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genesis.domain import EOS, Category, Constraint, Number, Reading, Tokens
+from genesis.errors import EncodeError
+from genesis_domains.molecules import files
+from genesis_domains.molecules.grammar import SmilesGrammar
+from genesis_domains.molecules.molecule import Molecule
+from genesis_domains.molecules.properties import PROPERTIES, measure
+from genesis_domains.molecules.smiles import IDS, VOCAB, tokenize
+
+MAX_LENGTH = 256  # tokens of a sequence; a model's own limit may be lower
+
+
+class Molecules:
+    """SMILES in Kekulé form as tokens, RDKit as the judge."""
+
+    name = "molecules"
+    spec = Tokens(VOCAB, MAX_LENGTH)
+    properties: Mapping[str, Number | Category] = PROPERTIES
+
+    def read(self, source: Path, column: str | None = None) -> Reading:
+        return files.read(source, column)
+
+    def read_parts(self, source: Path, column: str | None = None) -> Iterator[Reading]:
+        return files.batches(source, column)
+
+    def check_target(self, target: Path) -> None:
+        files.check_target(target)
+
+    def write(self, items: Sequence[Molecule], target: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+        files.write(items, target, columns)
+
+    def encode(self, item: Molecule) -> Tensor:
+        tokens = tokenize(item.kekule())
+        if len(tokens) > MAX_LENGTH:
+            raise EncodeError(f"{item.smiles}: {len(tokens)} tokens; at most {MAX_LENGTH} are modelled")
+        return torch.tensor([IDS[token] for token in tokens], dtype=torch.int64)
+
+    def decode(self, x: Tensor) -> Molecule | None:
+        text = "".join(VOCAB[i] if 0 <= i < len(VOCAB) and i > EOS else " " for i in x.tolist())
+        try:
+            return Molecule.from_smiles(text)
+        except EncodeError:
+            return None
+
+    def key(self, item: Molecule) -> str:
+        return item.smiles
+
+    def describe(self, item: Molecule, names: Sequence[str]) -> Mapping[str, float | str]:
+        return measure(item.mol, names)
+
+    def constraint(self, max_length: int) -> Constraint:
+        return SmilesGrammar()

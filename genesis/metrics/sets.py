@@ -1,0 +1,87 @@
+"""Validity, uniqueness and novelty, and the set of known keys that novelty is asked of.
+
+An item that was asked for and is not valid is None; a key is the canonical text of a valid item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genesis.errors import InputError, UsageError
+
+_HASH = np.dtype("<u8")
+
+
+def validity(keys: Sequence[str | None]) -> float:
+    """The share of items asked for that are valid."""
+    return sum(key is not None for key in keys) / len(keys) if keys else 0.0
+
+
+def uniqueness(keys: Sequence[str | None], first: int | None = None) -> float:
+    """Distinct keys over keys, among the first ``first`` valid items (all of them when there are fewer)."""
+    if first is not None and first < 1:
+        raise UsageError(f"uniqueness of the first {first} items; ask for 1 or more")
+    valid = [key for key in keys if key is not None][:first]
+    return len(set(valid)) / len(valid) if valid else 0.0
+
+
+def novelty(keys: Sequence[str | None], known: KeySet) -> float:
+    """The share of distinct keys that are not known."""
+    distinct = sorted({key for key in keys if key is not None})
+    return float(1 - known.contains(distinct).mean()) if distinct else 0.0
+
+
+class KeySet:
+    """A set of texts kept as sorted 64-bit hashes in a memory-mapped file: 8 bytes a text, nothing in memory.
+
+    Two texts share a hash with probability 2^-64: one false "known" in 370,000 checks of 30,000 items against
+    1.6 million.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            hashes = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} is not a set of keys ({error}); build it again with KeySet.build") from error
+        if hashes.dtype != _HASH or hashes.ndim != 1:
+            held = f"{hashes.dtype} of shape {list(hashes.shape)}"
+            raise InputError(f"{path} holds {held}, not [N] {_HASH}; build it again with KeySet.build")
+        self._hashes = hashes
+
+    @classmethod
+    def build(cls, keys: Iterable[str], target: Path) -> KeySet:
+        """Write the set of ``keys`` to ``target`` (.npy), whole or not at all, and open it."""
+        return cls.of_hashes(np.fromiter((key_hash(key) for key in keys), _HASH), target)
+
+    @classmethod
+    def of_hashes(cls, hashes: NDArray[np.uint64], target: Path) -> KeySet:
+        """The same from the ``key_hash`` of each key."""
+        hashes = np.unique(hashes.astype(_HASH))
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        with partial.open("wb") as file:
+            np.save(file, hashes, allow_pickle=False)
+        partial.replace(target)
+        return cls(target)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """``[N]``: which of the keys are in the set."""
+        if not len(self._hashes):
+            return np.zeros(len(keys), np.bool_)
+        asked = np.fromiter((key_hash(key) for key in keys), _HASH, len(keys))
+        at = np.searchsorted(self._hashes, asked)
+        found: NDArray[np.bool_] = self._hashes[np.minimum(at, len(self._hashes) - 1)] == asked
+        return found
+
+
+def key_hash(key: str) -> int:
+    """64 bits of BLAKE2b of a canonical text."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,134 @@
+"""A conditional transformer decoder: p(x | c) = prod_t p(x_t | x_<t, c).
+
+B  batch    T  tokens    V  vocabulary    D  width    P  properties    C  condition width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from genesis.errors import UsageError
+from genesis.nn.block import Block, Modulation, rotary_table
+from genesis.nn.conditioner import Conditioner, ConditionField, embedding
+from genesis.ops import modulated_norm
+
+Size = Literal["tiny", "small", "base", "large"]
+# width, depth, heads, key-value heads, feed-forward width, condition width
+SIZES: dict[str, tuple[int, int, int, int, int, int]] = {
+    "tiny": (64, 2, 2, 1, 192, 32),  # 0.17 M parameters with 272 tokens and 10 properties: tests
+    "small": (256, 6, 8, 2, 640, 128),  # 5.4 M: the presets trained on two CPU cores
+    "base": (384, 8, 6, 2, 1024, 192),  # 17 M
+    "large": (768, 12, 12, 4, 2048, 256),  # 91 M: a GPU
+}
+
+
+class TransformerConfig(BaseModel):
+    """The shape of a decoder, as ``config.json`` records it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    vocab: int = Field(ge=4, le=65_536)
+    max_length: int = Field(ge=2, le=8_192)  # tokens fed to the network, <bos> among them
+    dim: int = Field(ge=8, le=8_192)
+    depth: int = Field(ge=1, le=128)
+    heads: int = Field(ge=1, le=128)
+    kv_heads: int = Field(ge=1, le=128)
+    ff_dim: int = Field(ge=8, le=32_768)
+    cond_dim: int = Field(ge=8, le=8_192)
+    fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
+
+    @model_validator(mode="after")
+    def _divides(self) -> TransformerConfig:
+        if self.dim % (2 * self.heads):
+            raise ValueError(f"dim {self.dim} is no multiple of 2 x {self.heads} heads, which rotary positions need")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} key-value heads evenly")
+        if len({field.name for field in self.fields}) < len(self.fields):
+            raise ValueError(f"a field occurs twice in {', '.join(field.name for field in self.fields)}")
+        return self
+
+    @classmethod
+    def of(cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...]) -> TransformerConfig:
+        """The one dial: everything else follows from ``size``."""
+        dim, depth, heads, kv_heads, ff_dim, cond_dim = SIZES[size]
+        return cls(vocab=vocab, max_length=max_length, dim=dim, depth=depth, heads=heads, kv_heads=kv_heads,
+                   ff_dim=ff_dim, cond_dim=cond_dim, fields=fields)  # fmt: skip
+
+
+class Transformer(nn.Module):
+    """Tokens ``[B, T]`` and condition values ``[B, P]`` to logits ``[B, T, V]``.
+
+    Under ``torch.device("meta")`` it is made of shapes alone, at once and without memory.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.dim
+        self.embed = embedding(config.vocab, d)
+        self.position = embedding(config.max_length, d)
+        self.conditioner = Conditioner(config.fields, config.cond_dim)
+        self.blocks = nn.ModuleList(
+            Block(d, config.heads, config.kv_heads, config.ff_dim, config.cond_dim) for _ in range(config.depth)
+        )
+        self.head_norm = nn.Linear(config.cond_dim, 2 * d)
+        self.head = nn.Linear(d, config.vocab)
+        self.register_buffer("cos", None, persistent=False)
+        self.register_buffer("sin", None, persistent=False)
+        if not self.embed.weight.is_meta:
+            self.fill_tables()
+            self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embed.weight, std=0.5)
+        nn.init.normal_(self.position.weight, std=0.1)
+        nn.init.zeros_(self.head_norm.weight)
+        nn.init.zeros_(self.head_norm.bias)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        for block in self.layers:  # so that the stream does not grow with the depth
+            nn.init.normal_(block.out.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
+            nn.init.normal_(block.down.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
+
+    def fill_tables(self) -> None:
+        """Compute the buffers, which follow from the config and are not stored in a checkpoint."""
+        self.cos, self.sin = rotary_table(self.config.max_length, self.config.dim // self.config.heads)
+        self.conditioner.fill_tables()
+
+    @property
+    def layers(self) -> Sequence[Block]:
+        """The blocks, for a type checker."""
+        return cast(Sequence[Block], self.blocks)
+
+    def modulations(self, values: Tensor) -> tuple[list[Modulation], Tensor, Tensor]:
+        """What the conditions do to every block and to the head; computed once a sequence."""
+        c = self.conditioner(values)
+        scale, shift = self.head_norm(c)[:, None].chunk(2, -1)
+        return [block.modulation(c) for block in self.layers], 1 + scale, shift
+
+    def forward(self, tokens: Tensor, values: Tensor) -> Tensor:
+        T, most = tokens.shape[1], self.config.max_length
+        if most < T:
+            raise UsageError(f"a sequence of {T} tokens; this network was made for at most {most}")
+        modulations, gain, shift = self.modulations(values)
+        x = self.embed(tokens) + self.position.weight[:T]
+        cos, sin = self.cos[:T], self.sin[:T]
+        branch = gate = None
+        for block, m in zip(self.layers, modulations, strict=True):
+            x, branch = block(x, branch, gate, m, cos, sin)
+            gate = m.gate_f
+        _, y = modulated_norm(x, branch, gate, gain, shift)
+        logits: Tensor = self.head(y)
+        return logits
+
+    def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
+        """Nats of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0), summed over all but the padding."""
+        logits = self(tokens[:, :-1], values)
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=0, reduction="sum")

@@ -1,0 +1,91 @@
+"""The transformer block: the same one for the decoder and for the denoiser.
+
+B  batch    T  tokens    D  width    H  query heads    G  key-value heads    K  head width    C  condition width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genesis.ops import modulated_norm, rotate, short_attention, unit_rms
+
+QK_EPS = 2.0**-7  # bf16's epsilon: what keeps a query near zero from being blown up to unit length
+ROTARY_BASE = 10_000.0  # Su et al. 2021; sequences here are short, so no long-context base is needed
+
+
+@dataclass(frozen=True, slots=True)
+class Modulation:
+    """What a condition does to one block: gain, shift and gate for each of its two branches, ``[B, 1, D]`` each."""
+
+    gain_a: Tensor
+    shift_a: Tensor
+    gate_a: Tensor
+    gain_f: Tensor
+    shift_f: Tensor
+    gate_f: Tensor
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Modulation:
+        """The same change made to all six."""
+        return Modulation(*(f(getattr(self, name)) for name in self.__slots__))
+
+
+def rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    """cos and sin ``[T, K/2]`` of position times frequency."""
+    frequency = ROTARY_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+class Block(nn.Module):
+    """Attention and a gated feed-forward (SwiGLU, Shazeer 2020), each behind a modulated RMS norm."""
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, ff_dim: int, cond_dim: int) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
+        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.up = nn.Linear(dim, 2 * ff_dim, bias=False)
+        self.down = nn.Linear(ff_dim, dim, bias=False)
+        self.modulate = nn.Linear(cond_dim, 6 * dim)
+        nn.init.zeros_(self.modulate.weight)  # every block starts unconditioned: gain 1, shift 0, gate 1
+        nn.init.zeros_(self.modulate.bias)
+
+    def modulation(self, c: Tensor) -> Modulation:
+        """The six vectors of a condition ``[B, C]``."""
+        scale_a, shift_a, gate_a, scale_f, shift_f, gate_f = self.modulate(c)[:, None].chunk(6, -1)
+        return Modulation(1 + scale_a, shift_a, 1 + gate_a, 1 + scale_f, shift_f, 1 + gate_f)
+
+    def project(self, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries ``[B, T, H, K]``, keys and values ``[B, T, G, K]``; the first two have unit RMS and are rotated."""
+        qkv = self.qkv(y).unflatten(-1, (-1, self.head_dim))
+        qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), -2)
+        q, k = rotate(unit_rms(qk, QK_EPS), cos[:, None], sin[:, None]).split((self.heads, self.kv_heads), -2)
+        return q, k, v
+
+    def feed_forward(self, y: Tensor) -> Tensor:
+        gate, value = self.up(y).chunk(2, -1)
+        out: Tensor = self.down(F.silu(gate) * value)
+        return out
+
+    def forward(
+        self,
+        x: Tensor,
+        branch: Tensor | None,
+        gate: Tensor | None,
+        m: Modulation,
+        cos: Tensor,
+        sin: Tensor,
+        causal: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """The stream ``x`` and the branch that is still to be added to it (the next norm adds it)."""
+        x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
+        q, k, v = self.project(y, cos, sin)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        a = short_attention(q, k, v, causal=causal).transpose(1, 2).flatten(2)
+        x, y = modulated_norm(x, self.out(a), m.gate_a, m.gain_f, m.shift_f)
+        return x, self.feed_forward(y)

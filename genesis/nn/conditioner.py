@@ -1,0 +1,99 @@
+"""Properties as the network receives them: any subset of numbers and categories, the rest absent.
+
+B  batch    P  properties    F  features of a number    C  condition width
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+FREQUENCIES = 6  # octaves of the Fourier features: the longest wave is 8 standard deviations, the shortest 1/4 of one
+FAR = 8  # standard deviations: values beyond are taken for this far
+
+
+class NumberField(BaseModel):
+    """A number, standardised by the training corpus's mean and standard deviation."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    kind: Literal["number"] = "number"
+    name: str
+    mean: float = Field(ge=-1e30, le=1e30)
+    std: float = Field(ge=1e-30, le=1e30)  # with room to neither underflow nor overflow in float32
+    quantiles: tuple[float, ...]  # of the training corpus, evenly spaced: 0, 1/n, ..., 1
+
+
+class CategoryField(BaseModel):
+    """One of a closed list; its condition value is the index in ``values``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["category"] = "category"
+    name: str
+    values: tuple[str, ...] = Field(min_length=1)
+
+
+ConditionField = Annotated[NumberField | CategoryField, Field(discriminator="kind")]
+
+
+def embedding(rows: int, width: int) -> nn.Embedding:
+    """A table that is not filled yet: torch's own would fill it even on the meta device, with 1.3 s of imports."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
+class Conditioner(nn.Module):
+    """``values [B, P]`` (NaN: absent) to a condition vector ``[B, C]``.
+
+    A number enters as itself and as Fourier features (Tancik et al. 2020), so that near values can be told apart; an
+    absent property enters as a learned vector of its own, so that "not asked" is never confused with "zero".
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, fields: Sequence[ConditionField], width: int) -> None:
+        super().__init__()
+        self.fields = tuple(fields)
+        self.number_columns = [i for i, f in enumerate(fields) if isinstance(f, NumberField)]
+        self.category_columns = [i for i, f in enumerate(fields) if isinstance(f, CategoryField)]
+        self.register_buffer("mean", None, persistent=False)
+        self.register_buffer("std", None, persistent=False)
+        self.numbers = nn.Parameter(torch.empty(len(self.number_columns), 1 + 2 * FREQUENCIES, width))
+        self.categories = nn.ModuleList(embedding(len(f.values), width) for f in fields if isinstance(f, CategoryField))
+        self.absent = nn.Parameter(torch.empty(len(fields), width))
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        if not self.absent.is_meta:
+            self.fill_tables()
+            self._initialise()
+
+    def _initialise(self) -> None:
+        if self.number_columns:
+            nn.init.normal_(self.numbers, std=self.numbers.shape[1] ** -0.5)
+        for category in self.categories.parameters():
+            nn.init.normal_(category)
+        if self.fields:
+            nn.init.normal_(self.absent, std=0.02)
+
+    def fill_tables(self) -> None:
+        """Compute the buffers, which follow from the fields and are not stored in a checkpoint."""
+        numbers = [f for f in self.fields if isinstance(f, NumberField)]
+        self.mean, self.std = torch.tensor([f.mean for f in numbers]), torch.tensor([f.std for f in numbers])
+
+    def forward(self, values: Tensor) -> Tensor:
+        missing = values.isnan()
+        c = missing.to(self.absent.dtype) @ self.absent
+        x = (values[:, self.number_columns].nan_to_num() - self.mean) / self.std
+        x = x.clamp(-FAR, FAR)[..., None]
+        waves = x * (2.0 ** torch.arange(FREQUENCIES, device=x.device) * (math.pi / 4))
+        features = torch.cat((x, waves.sin(), waves.cos()), -1)  # [B, P, F]
+        features = features * ~missing[:, self.number_columns, None]
+        c = c + torch.einsum("bpf,pfc->bc", features, self.numbers)
+        for column, embedding in zip(self.category_columns, self.categories, strict=True):
+            index = values[:, column].nan_to_num().long()
+            c = c + embedding(index) * ~missing[:, column, None]
+        out: Tensor = self.mlp(c)
+        return out

@@ -1,0 +1,265 @@
+"""From a file to an encoded corpus: read, encode and measure in worker processes, in bounded memory.
+
+    P  properties
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genesis import registry
+from genesis.data import fetch, sources
+from genesis.data.encoded import Encoded, Row, held_out, open_encoded, write
+from genesis.domain import Category, Domain, Reading, Rejected
+from genesis.errors import EncodeError, InputError, UsageError, suggest
+from genesis.metrics.sets import KeySet, key_hash
+from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+
+KEYS = "keys.npy"
+REJECTED = "rejected.csv"
+QUANTILES = 100
+MAX_LABELS = 1_000  # different values of a text column that is to be a category
+ALONE = 4  # parts done in this process before others are started
+
+OnProgress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An encoded corpus, its fields, and how many rows were refused (listed in ``rejected.csv`` in its folder)."""
+
+    encoded: Encoded
+    fields: tuple[ConditionField, ...]
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rows: list[Row]
+    keys: list[str]
+    kept: list[int]  # which items of the part the rows are
+    rejected: list[Rejected]
+
+
+def prepare(
+    domain_name: str,
+    source: Path | str,
+    target: Path,
+    *,
+    column: str | None = None,
+    targets: Sequence[str] = (),
+    share: float = 1.0,
+    max_rejected: float = 0.1,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Prepared:
+    """Encode a file, or a corpus by name, into the folder ``target``.
+
+    Every item gets all the properties of its domain, and the columns named in ``targets``: numbers as they are, text as
+    categories. ``share`` keeps that part of the items, chosen by a stable hash. Rows that are no items are collected;
+    InputError when they are more than ``max_rejected`` of all. A folder that answers the same question is used again.
+    """
+    domain = registry.domain(domain_name)
+    asked = {"source": str(source), "column": column, "targets": list(targets), "share": share}
+    if (target / "meta.json").exists():
+        encoded = open_encoded(target)
+        if encoded.meta["asked"] == asked and encoded.meta["vocab_hash"] == vocab_hash(domain):
+            return Prepared(encoded, fields_of(encoded), 0)
+    clash = sorted(set(targets) & set(domain.properties))
+    if clash:
+        raise UsageError(f"the column {clash[0]!r} has the name of a measured property; rename the column")
+    files, corpus, licence = _files(domain, source)
+    measured = tuple(domain.properties)
+    labels: dict[str, dict[str, int] | None] = {}
+    rejected: list[Rejected] = []
+    hashes = array("Q")
+    seen = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal seen
+        for part, reading in _encoded_parts(domain_name, domain, files, column, measured, workers):
+            rejected.extend(reading.rejected)
+            rejected.extend(part.rejected)
+            seen += len(reading.items) + len(reading.rejected)
+            extra = _columns(reading, targets, labels)
+            for row, key, at in zip(part.rows, part.keys, part.kept, strict=True):
+                if share < 1 and _stable(key) >= share:
+                    continue
+                hashes.append(key_hash(key))
+                own = [values[at] for values in extra]
+                yield Row(row.tokens, np.concatenate((row.values, np.array(own, np.float32))), row.held_out)
+            if on_progress:
+                on_progress(seen, 0, "encoding")
+
+    meta = {
+        "properties": [*measured, *targets],
+        "domain": domain_name,
+        "vocab_hash": vocab_hash(domain),
+        "corpus": corpus,
+        "licence": licence,
+        "asked": asked,
+        "labels": labels,
+    }
+    encoded = write(rows(), target, meta)
+    KeySet.of_hashes(np.frombuffer(hashes, np.uint64), target / KEYS)
+    if rejected:
+        write_rejected(rejected, target / REJECTED)
+    if len(rejected) > max_rejected * seen:
+        raise InputError(_too_many(rejected, seen, max_rejected, target / REJECTED))
+    return Prepared(encoded, fields_of(encoded), len(rejected))
+
+
+def fields_of(encoded: Encoded) -> tuple[ConditionField, ...]:
+    """How each property enters the network: its spread over the corpus. One that never varies is left out."""
+    labels = encoded.meta["labels"]
+    fields: list[ConditionField] = []
+    for column, name in enumerate(encoded.properties):
+        known = labels.get(name)
+        if known is not None:
+            fields.append(CategoryField(name=name, values=tuple(known)))
+            continue
+        values = np.asarray(encoded.values[:, column], np.float64)
+        values = values[np.isfinite(values)]
+        if len(values) and values.std() > 1e-6 * max(1.0, abs(values.mean())):
+            grid = np.quantile(values, np.linspace(0, 1, QUANTILES + 1))
+            fields.append(NumberField(name=name, mean=float(values.mean()), std=float(values.std()), quantiles=tuple(grid.tolist())))
+    return tuple(fields)
+
+
+def vocab_hash(domain: Domain[Any]) -> str:
+    """What an encoded corpus and a model must agree on."""
+    return hashlib.sha256("\n".join(domain.spec.vocab).encode()).hexdigest()
+
+
+def prepared_corpus(name: str) -> Path:
+    """Where ``genesis data prepare NAME`` puts the encoded corpus."""
+    return fetch.cache_root() / "encoded" / sources.get(name).folder
+
+
+def write_rejected(rejected: Sequence[Rejected], target: Path) -> None:
+    """The refused rows as a table: row, text, reason."""
+    with target.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("row", "text", "reason"))
+        rows.writerows((r.row, r.text, r.reason) for r in rejected)
+
+
+def _files(domain: Domain[Any], source: Path | str) -> tuple[list[Path], str, str]:
+    """The files of a source: a path, or the training members of a corpus; with what the model's card should say."""
+    if isinstance(source, Path) or source not in sources.CORPORA:
+        path = Path(source)
+        if not path.exists() and str(source) != "-":
+            raise InputError(f"{source}: no such file, and no corpus of that name; {suggest(str(source), sources.CORPORA)}")
+        return [path], path.name, "not stated"
+    corpus = sources.get(str(source))
+    if corpus.domain != domain.name:
+        raise UsageError(f"the corpus {corpus.name!r} belongs to {corpus.domain}, not to {domain.name}")
+    split = "train" if "train" in corpus.files else "all"
+    if split not in corpus.files:
+        raise UsageError(f"the corpus {corpus.name!r} holds no items to train on")
+    folder = fetch.cached(corpus)
+    return [folder / name for name in corpus.files[split]], f"{corpus.name} ({split})", corpus.licence
+
+
+def _encoded_parts(domain_name: str, domain: Domain[Any], files: Sequence[Path], column: str | None,
+                   names: tuple[str, ...], workers: int | None) -> Iterator[tuple[_Part, Reading]]:
+    parts = (part for file in files for part in domain.read_parts(file, column))
+    for _, part in zip(range(ALONE), parts, strict=False):
+        yield encode_part(domain_name, part, names), part
+    from loky import ProcessPoolExecutor
+
+    pool, count = None, workers or os.cpu_count() or 1
+    waiting: deque[tuple[Future[_Part], Reading]] = deque()
+    try:
+        for part in parts:
+            if count == 1:
+                yield encode_part(domain_name, part, names), part
+                continue
+            pool = pool or ProcessPoolExecutor(count)
+            waiting.append((pool.submit(encode_part, domain_name, part, names), part))
+            if len(waiting) >= 3 * count:
+                future, read = waiting.popleft()
+                yield future.result(), read
+        while waiting:
+            future, read = waiting.popleft()
+            yield future.result(), read
+    finally:
+        if pool:
+            pool.shutdown(kill_workers=True)
+
+
+def encode_part(domain_name: str, part: Reading, names: tuple[str, ...]) -> _Part:
+    """Tokens and measured values of the items of one part; runs in a worker process."""
+    domain = registry.domain(domain_name)
+    out = _Part([], [], [], [])
+    for at, item in enumerate(part.items):
+        key = domain.key(item)
+        try:
+            tokens = domain.encode(item).numpy().astype(np.uint16)
+        except EncodeError as error:
+            out.rejected.append(Rejected(0, key[:200], str(error)))
+            continue
+        measured = domain.describe(item, names)
+        values = np.array([_number(domain, name, measured[name]) for name in names], np.float32)
+        out.rows.append(Row(tokens, values, held_out(key)))
+        out.keys.append(key)
+        out.kept.append(at)
+    return out
+
+
+def _number(domain: Domain[Any], name: str, value: float | str) -> float:
+    kind = domain.properties[name]
+    return float(kind.values.index(str(value))) if isinstance(kind, Category) else float(value)
+
+
+def _columns(reading: Reading, targets: Sequence[str], labels: dict[str, dict[str, int] | None]) -> list[list[float]]:
+    """The user's columns of one part as numbers; a column with text in it becomes a category."""
+    out = []
+    for name in targets:
+        if name not in reading.columns:
+            raise InputError(f"no column {name!r}; {suggest(name, reading.columns)}")
+        out.append([_cell(name, cell, labels) for cell in reading.columns[name]])
+    return out
+
+
+def _cell(name: str, cell: Any, labels: dict[str, dict[str, int] | None]) -> float:
+    """A cell as a number; the first one that is not empty decides whether the column is numbers or labels."""
+    if cell is None or cell == "":
+        return math.nan
+    try:
+        number: float | None = float(cell)
+    except (TypeError, ValueError):
+        number = None
+    known = labels.setdefault(name, None if number is not None else {})
+    if known is None:
+        if number is None:
+            raise InputError(f"the column {name!r} begins with numbers and then holds {str(cell)[:40]!r}; a target is one or the other")
+        return number if math.isfinite(number) else math.nan
+    if len(known) >= MAX_LABELS and str(cell) not in known:
+        raise InputError(f"the column {name!r} has more than {MAX_LABELS} different texts; a target is a number or a label")
+    return float(known.setdefault(str(cell), len(known)))
+
+
+def _stable(key: str) -> float:
+    """A number in [0, 1) that belongs to the key; not the one that decides what is held out."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8, person=b"share").digest(), "big") / 2**64
+
+
+def _too_many(rejected: Sequence[Rejected], seen: int, limit: float, file: Path) -> str:
+    first = rejected[0]
+    return (
+        f"{len(rejected):,} of {seen:,} rows are no items, more than the share of {limit:g} that is allowed; the first is "
+        f"row {first.row}: {first.text[:60]!r}: {first.reason}; all are in {file}"
+    )

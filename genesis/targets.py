@@ -1,0 +1,117 @@
+"""What is asked of each item: numbers, ranges, labels, or one value an item.
+
+    B  items of a batch    P  properties the model was trained on
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genesis import rng
+from genesis.domain import Category, Number
+from genesis.errors import UnknownProperty, UsageError, suggest
+from genesis.metrics.calibration import error
+from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+
+Asked = float | tuple[float, float] | str
+Target = Asked | Sequence[Asked]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Checked targets. A list asks item ``i`` for its element ``i`` (modulo its length); anything else asks all alike."""
+
+    fields: tuple[ConditionField, ...]
+    asked: Mapping[str, tuple[Asked, ...]]
+
+    @classmethod
+    def check(cls, target: Mapping[str, Target] | None, fields: Sequence[ConditionField],
+              known: Mapping[str, Number | Category]) -> Targets:
+        """Refuse what cannot be meant: an unknown property, an impossible range, a label that does not exist."""
+        trained = {field.name: field for field in fields}
+        asked: dict[str, tuple[Asked, ...]] = {}
+        for name, value in (target or {}).items():
+            if name not in trained:
+                if name in known:
+                    raise UsageError(f"this model was not trained on {name!r}; it knows {', '.join(trained) or 'none'}")
+                raise UnknownProperty(name, trained, "this model")
+            several = isinstance(value, np.ndarray | list)
+            each = list(value) if isinstance(value, np.ndarray | list) else [value]
+            if several and not each:
+                raise UsageError(f"{name}: an empty list of targets; give one value an item")
+            asked[name] = tuple(_one(name, v, trained[name], known.get(name)) for v in each)
+        return cls(tuple(fields), asked)
+
+    def of(self, item: int) -> dict[str, Asked]:
+        """What item ``i`` was asked for."""
+        return {name: values[item % len(values)] for name, values in self.asked.items()}
+
+    def values(self, items: Tensor, seed: int) -> Tensor:
+        """``[B, P]`` condition values, NaN where nothing is asked.
+
+        A range gives each item a number of its own, drawn from the training corpus's distribution within the range, so
+        that a wide range is filled as the corpus fills it and not at its middle.
+        """
+        out = torch.full((len(items), len(self.fields)), float("nan"))
+        for column, field in enumerate(self.fields):
+            if field.name not in self.asked:
+                continue
+            u = rng.uniform(seed, items, column, rng.STREAM_TARGETS)[:, 0].double().numpy()
+            for row, item in enumerate(items.tolist()):
+                out[row, column] = _value(self.of(item)[field.name], field, float(u[row]))
+        return out
+
+    def distance(self, item: int, measured: Mapping[str, float | str]) -> float:
+        """Root mean square of the errors in standard deviations of the corpus; 0 is exactly on target."""
+        scale = {field.name: field.std for field in self.fields if isinstance(field, NumberField)}
+        squares = [(self.error(name, item, measured[name]) / scale.get(name, 1.0)) ** 2 for name in self.asked]
+        return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
+
+    def error(self, name: str, item: int, measured: float | str) -> float:
+        """Absolute error of one property: distance to the number or range asked for; 0 or 1 for a label."""
+        asked = self.of(item)[name]
+        if isinstance(asked, str) or isinstance(measured, str):
+            return float(asked != measured)
+        return abs(error(asked, measured))
+
+
+def _one(name: str, value: Asked, field: ConditionField, known: Number | Category | None) -> Asked:
+    if isinstance(field, CategoryField):
+        if not isinstance(value, str) or value not in field.values:
+            raise UsageError(f"{name}={value!r}: not a label; {suggest(str(value), field.values)}")
+        return value
+    if isinstance(value, str):
+        raise UsageError(f"{name}={value!r}: a number or a range LOW:HIGH is needed")
+    low, high = (float(v) for v in value) if isinstance(value, tuple) else (float(value), float(value))
+    if math.isnan(low) or math.isnan(high) or (not isinstance(value, tuple) and math.isinf(low)):
+        raise UsageError(f"{name}={value!r}: not a finite number")
+    if low > high:
+        raise UsageError(f"{name}={low:g}:{high:g}: the range is empty; the lower end comes first")
+    if isinstance(known, Number):
+        sane = f"{known.low:g} to {known.high:g}{' ' + known.unit if known.unit else ''}"
+        if isinstance(value, tuple):
+            if high < known.low or low > known.high:
+                raise UsageError(f"{name}={low:g}:{high:g}: impossible; {name} lies within {sane}")
+        elif not known.low <= low <= known.high:
+            raise UsageError(f"{name}={low:g}: impossible; {name} lies within {sane}")
+    return (low, high) if isinstance(value, tuple) else low
+
+
+def _value(asked: Asked, field: ConditionField, u: float) -> float:
+    if isinstance(field, CategoryField):
+        return float(field.values.index(str(asked)))
+    if not isinstance(asked, tuple):
+        return float(asked)
+    low, high = asked
+    grid = np.linspace(0, 1, len(field.quantiles))
+    first, last = np.interp([low, high], field.quantiles, grid, left=0.0, right=1.0)
+    if first == last:  # the corpus has nothing there: spread evenly over what is finite
+        low, high = max(low, field.mean - 8 * field.std), min(high, field.mean + 8 * field.std)
+        return float(low + u * (high - low)) if low <= high else float(np.clip(field.mean, *asked))
+    return float(np.clip(np.interp(first + u * (last - first), grid, field.quantiles), low, high))
