@@ -8,7 +8,7 @@ It knows no network. Optional powers are protocols of one method; the engine ask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Item = TypeVar("Item")
+ItemIn = TypeVar("ItemIn", contravariant=True)
 
 __all__ = [
     "BOS", "EOS", "PAD", "SPECIALS", "Category", "Constrained", "Constraint", "Domain", "Evaluated", "Number", "Pictured",
@@ -126,16 +127,26 @@ class Constrained(Protocol):
 
 
 @runtime_checkable
-class Pictured(Protocol[Item]):
+class Pictured(Protocol[ItemIn]):
     """A domain whose items can be drawn."""
 
-    def picture(self, items: Sequence[Item], captions: Sequence[str], target: Path) -> None: ...
+    def picture(self, items: Sequence[ItemIn], captions: Sequence[str], target: Path) -> None: ...
 
 
 @runtime_checkable
-class Evaluated(Protocol[Item]):
-    """A domain with a benchmark suite of its own field.
+class Evaluated(Protocol[ItemIn]):
+    """A domain with a benchmark of its own field."""
 
-    ``items`` holds None where an item asked for is not valid, so that fractions are of what was asked."""
+    def evaluate(
+        self,
+        items: Sequence[ItemIn | None],
+        reference: str,
+        corpus: Callable[[str], Path],
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Mapping[str, float]:
+        """The field's figures for items against the reference of that name.
 
-    def evaluate(self, items: Sequence[Item | None], progress: Any = None) -> Mapping[str, float]: ...
+        ``items`` holds None where an item asked for is not valid, so that fractions are of what was asked. ``corpus``
+        gives the folder of a fetched corpus, or raises ResourceError with the command that fetches it.
+        """
+        ...

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
 from genesis import checkpoint, registry, train
@@ -27,15 +27,17 @@ from genesis.data.encoded import Encoded
 from genesis.decoding.loop import Decoder
 from genesis.decoding.sampling import Rules
 from genesis.domain import Constrained, Domain
-from genesis.errors import UsageError
+from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Size, Transformer, TransformerConfig
+from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
 from genesis.targets import Target, Targets
 from genesis.train import Progress, TrainConfig
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
+PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
 
@@ -84,7 +86,9 @@ class Engine:
 
     @property
     def name(self) -> str:
-        return self._path.name if self._path else f"{self.config.domain} (not saved)"
+        if self._path is None:
+            return f"{self.config.domain} (not saved)"
+        return self._path.parent.name if self._path.name == "model" else self._path.name
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -139,7 +143,9 @@ class Engine:
             domain, source, ready or out / "encoded", column=column, targets=targets, share=share,
             max_rejected=max_rejected, on_progress=on_encode,
         )  # fmt: skip
-        config = config or TrainConfig(items=10 * len(data.encoded))
+        config = config or TrainConfig()
+        if not config.items:
+            config = config.model_copy(update={"items": PASSES * len(data.encoded)})
         vocab = registry.domain(domain).spec.vocab
         shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, _room(data.encoded), data.fields)
         torch.manual_seed(config.seed)
@@ -205,16 +211,26 @@ class Engine:
         targets = Targets.check(target, self.config.model.fields, self.domain.properties)
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
+        blind = sorted(set(targets.asked) - set(self.domain.properties))
+        if keep_best > 1 and blind:
+            raise UsageError(f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only")
         if guidance != 1 and not self.properties:
             raise UsageError("guidance needs a model trained with properties; this one has none")
         names = tuple(self.domain.properties) if measure == "all" else tuple(measure)
-        request = Request(
-            seed=seed,
-            rules=Rules(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
-            guidance=guidance,
-            constrained=constrained,
-            measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in self.domain.properties), *names))),
-        )
+        unknown = next((n for n in names if n not in self.domain.properties), None)
+        if unknown is not None:
+            raise UnknownProperty(unknown, self.domain.properties, f"the domain {self.domain.name!r}")
+        try:
+            request = Request(
+                seed=seed,
+                rules=Rules(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
+                guidance=guidance,
+                constrained=constrained,
+                measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in self.domain.properties), *names))),
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise UsageError(f"{'.'.join(map(str, wrong['loc']))}={wrong['input']!r}: {wrong['msg']}") from None
         began, wanted = time.monotonic(), count * keep_best
         kept: dict[str, Drawn] = {}
         drawn = valid = 0
@@ -279,15 +295,11 @@ class Engine:
               valid: int, distinct: int, seconds: float, interrupted: bool) -> Hits:
         keys = [str(d.key) for d in chosen]
         asked = [targets.of(d.index) for d in chosen]
-        errors: dict[str, float] = {}
-        for name in targets.asked:
-            if name in request.measure and chosen:
-                errors[name] = sum(targets.error(name, d.index, d.measured[name]) for d in chosen) / len(chosen)
+        novel = (~self.known.contains(keys)).tolist() if self.known else None
         report = Report(
             asked=count, drawn=drawn, returned=len(chosen),
             valid=valid / max(1, drawn), unique=distinct / max(1, drawn),
-            novel=float(1 - self.known.contains(keys).mean()) if self.known and keys else None,
-            error=errors, keep_best=keep_best, constrained=request.constrained, temperature=request.rules.temperature,
+            keep_best=keep_best, constrained=request.constrained, temperature=request.rules.temperature,
             guidance=request.guidance, seed=request.seed, model=self.name, corpus=self.config.provenance.corpus,
             licence=self.config.provenance.licence, seconds=seconds, interrupted=interrupted,
         )  # fmt: skip
@@ -300,6 +312,8 @@ class Engine:
             asked={name: [a[name] for a in asked] for name in targets.asked},
             log_prob=[d.log_prob for d in chosen],
             summary=report,
+            novel=novel,
+            scale={field.name: field.std for field in targets.fields if isinstance(field, NumberField)},
         )
 
 

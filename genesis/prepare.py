@@ -76,7 +76,7 @@ def prepare(
     if (target / "meta.json").exists():
         encoded = open_encoded(target)
         if encoded.meta["asked"] == asked and encoded.meta["vocab_hash"] == vocab_hash(domain):
-            return Prepared(encoded, fields_of(encoded), 0)
+            return _with_fields(encoded, 0)
     clash = sorted(set(targets) & set(domain.properties))
     if clash:
         raise UsageError(f"the column {clash[0]!r} has the name of a measured property; rename the column")
@@ -118,7 +118,12 @@ def prepare(
         write_rejected(rejected, target / REJECTED)
     if len(rejected) > max_rejected * seen:
         raise InputError(_too_many(rejected, seen, max_rejected, target / REJECTED))
-    return Prepared(encoded, fields_of(encoded), len(rejected))
+    return _with_fields(encoded, len(rejected))
+
+
+def _with_fields(encoded: Encoded, rejected: int) -> Prepared:
+    fields = fields_of(encoded)
+    return Prepared(encoded.select([field.name for field in fields]), fields, rejected)
 
 
 def fields_of(encoded: Encoded) -> tuple[ConditionField, ...]:

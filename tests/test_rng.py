@@ -63,10 +63,19 @@ def test_every_argument_changes_the_words():
     assert len(drawn) == 7
 
 
+def test_token_words_are_the_first_two_words_of_every_step():
+    items = torch.tensor([0, 5, 2**40 + 3])
+    table = rng.token_words(2**50 + 1, items, 6)
+    assert table.dtype == torch.int32
+    for step in range(6):
+        w0, w1, _, _ = rng.words(2**50 + 1, items, step, rng.STREAM_TOKENS)
+        assert torch.equal(table[:, step].long() & rng.MASK32, torch.stack((w0, w1), -1))
+
+
 def test_scramble_is_lowbias32_and_can_be_undone():
     signed = torch.from_numpy(np.random.default_rng(0).integers(-(2**31), 2**31, 1_000_000).astype(np.int32))
     signed[:4] = torch.tensor([0, -1, 2**31 - 1, -(2**31)])
-    mixed = rng._scramble(signed).numpy().view(np.uint32)
+    mixed = rng._scramble_(signed.clone()).numpy().view(np.uint32)
 
     x = signed.numpy().view(np.uint32).copy()  # Wellons' lowbias32 in unsigned arithmetic
     x ^= x >> np.uint32(16)

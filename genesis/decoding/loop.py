@@ -18,7 +18,7 @@ from genesis.decoding.sampling import NEVER, Rules, draw
 from genesis.models.transformer import Transformer
 from genesis.ops import decode_attention, modulated_norm
 
-COMPACT = 0.85  # rows are compacted when fewer than this share of them are open: copying a cache costs about a step
+FEWEST = 8  # rows a batch is never smaller than: matrix products of one to three rows round differently
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,10 @@ class Decoder:
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans 2022);
         1 is the plain conditional model.
         """
-        B, room = len(items), self.model.config.max_length
-        values, items = values.to(self.device), items.to(self.device)
+        asked, room = len(items), self.model.config.max_length
+        B = bucket(asked)
+        fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
+        values, items = values[fill].to(self.device), items[fill].to(self.device)
         out = torch.full((B, room), PAD, dtype=torch.int64, device=self.device)
         length = torch.zeros(B, dtype=torch.int64, device=self.device)
         ended = torch.zeros(B, dtype=torch.bool, device=self.device)
@@ -69,7 +71,7 @@ class Decoder:
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
         rows = torch.arange(B, device=self.device)  # where each row of the shrinking batch stands in the results
-        is_open = torch.ones_like(ended)
+        is_open = rows < asked
         token = torch.full_like(rows, BOS)
         for step in range(room):
             logits = net.step(token.repeat(2) if guided else token, step)[:, : self.vocab]
@@ -96,12 +98,14 @@ class Decoder:
                 break
             if constraint is not None and state is not None:
                 state = constraint.advance(state, token)
-            if count < COMPACT * len(rows):  # ended rows ride along until enough of them can be dropped at once
-                chosen = is_open.nonzero()[:, 0]
+            size = bucket(count)
+            if size < len(rows):  # closed rows ride along until the next smaller size will do
+                chosen = is_open.to(torch.int8).argsort(descending=True, stable=True)[:size].sort().values
                 net.select(torch.cat((chosen, chosen + len(rows))) if guided else chosen, step + 1)
                 rows, words, token, is_open = rows[chosen], words[chosen], token[chosen], is_open[chosen]
                 state = state[chosen] if state is not None else None
-        return Decoded(out[:, : max(1, int(length.max()))], length, ended, log_prob)
+        longest = max(1, int(length.max()))
+        return Decoded(out[:asked, :longest], length[:asked], ended[:asked], log_prob[:asked])
 
 
 class _Net:
@@ -112,9 +116,10 @@ class _Net:
         dtype, config = decoder.dtype, decoder.model.config
         # rows that are asked for the same share one row of modulations, which the steps then read from the cache
         alike = bool(((values == values[:1]) | (values.isnan() & values[:1].isnan())).all())
-        modulations, gain, shift = decoder.model.modulations(values[:1] if alike else values)
-        self.modulations = [m.map(lambda t: t[:, 0]) for m in modulations]  # [R, D]: one position, so no T axis
-        self.gain, self.shift, self.dtype = gain[:, 0], shift[:, 0], dtype
+        modulations, gain, shift = decoder.model.modulations(values[:FEWEST] if alike else values)
+        one = slice(1 if alike else None)
+        self.modulations = [m.map(lambda t: t[one, 0]) for m in modulations]  # [R, D]: one position, so no T axis
+        self.gain, self.shift, self.dtype = gain[one, 0], shift[one, 0], dtype
         rows, G, K = len(values), config.kv_heads, config.dim // config.heads
         # float32 on a CPU: the small products of attention gain nothing from bf16 there, and casting costs
         shape, kind = (rows, G, room, K), torch.float32 if values.device.type == "cpu" else dtype
@@ -146,6 +151,17 @@ class _Net:
         if len(self.gain) > 1:
             self.modulations = [m.map(lambda t: t[chosen]) for m in self.modulations]
             self.gain, self.shift = self.gain[chosen], self.shift[chosen]
+
+
+def bucket(rows: int) -> int:
+    """The smallest of 8, 12, 16, 24, 32, 48, ... that holds so many rows.
+
+    A matrix product is set up anew for each number of rows it has not met, which costs more than the rows saved.
+    """
+    size = FEWEST
+    while size < rows:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return size
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -30,7 +30,7 @@ def keep(logits: Tensor, rules: Rules) -> Tensor:
     Ties go to the lower token, so the set is exact and has at least one member.
     """
     if rules.top_k or rules.top_p < 1:
-        ordered, order = logits.sort(-1, descending=True, stable=True)
+        ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
         if rules.top_k:
             ordered[:, rules.top_k :] = NEVER
         if rules.top_p < 1:

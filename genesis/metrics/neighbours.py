@@ -27,6 +27,7 @@ Packed = NDArray[np.uint8]
 QUERY_BLOCK = 256  # larger blocks of overlaps fall out of the cache and run at half the speed
 REFERENCE_BLOCK = 4096
 MEAN_BLOCK = 1024
+STEP = 64
 SLAB = 16_384  # references unpacked at a time: 34 MB at 1,024 bits in bfloat16
 EXACT_IN_BFLOAT16 = 256
 
@@ -81,15 +82,21 @@ def nearest(queries: Packed, references: Iterable[Packed], progress: Callable[[i
 
 
 class _Groups:
-    """One slab of references, unpacked and grouped by number of bits."""
+    """One slab of references, unpacked and grouped by number of bits.
+
+    Groups are filled up to a multiple of ``STEP`` by repeating a row, and so are the queries of a product: a matrix
+    library that compiles a kernel for every new shape (oneDNN does) would spend most of its time and memory on that.
+    """
 
     def __init__(self, slab: Packed, dtype: torch.dtype) -> None:
         bits = _bits(slab)
         order = np.argsort(bits, kind="stable")
-        self.order = torch.from_numpy(order)
-        self.vectors = _unpacked(slab[order], dtype)
         self.bits, starts = np.unique(bits[order], return_index=True)
-        self.spans = list(zip(starts, [*starts[1:], len(slab)], strict=True))
+        groups = [_filled(torch.from_numpy(rows)) for rows in np.split(order, starts[1:])]
+        ends = np.cumsum([len(rows) for rows in groups]).tolist()
+        self.spans = list(zip([0, *ends], ends, strict=False))
+        self.rows = torch.cat(groups)
+        self.vectors = _unpacked(slab[self.rows.numpy()], dtype)
 
     def nearest(self, queries: Tensor, bits: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
         """The better of ``best`` and the slab for each query; the second result is -1 where ``best`` stood."""
@@ -98,18 +105,22 @@ class _Groups:
             count = float(self.bits[group])
             bound = torch.minimum(bits, torch.tensor(count)) / bits.clamp(min=max(count, 1.0))
             bound[(bits == 0) & (count == 0)] = 1.0
-            for start in range(int(self.spans[group][0]), int(self.spans[group][1]), REFERENCE_BLOCK):
-                stop = min(start + REFERENCE_BLOCK, int(self.spans[group][1]))
-                active = (bound > best).nonzero()[:, 0]
+            first, last = self.spans[group]
+            for start in range(first, last, REFERENCE_BLOCK):
+                active = _filled((bound > best).nonzero()[:, 0])
                 if len(active) == 0:
                     break
-                x = queries if len(active) == len(queries) else queries[active]
-                overlap, at = (x @ self.vectors[start:stop].T).max(1)
+                overlap, at = (queries[active] @ self.vectors[start : min(start + REFERENCE_BLOCK, last)].T).max(1)
                 similarity = _tanimoto(overlap.float(), bits[active], torch.tensor(count))
                 better = similarity > best[active]
                 best[active[better]] = similarity[better]
-                found[active[better]] = self.order[at[better] + start]
+                found[active[better]] = self.rows[at[better] + start]
         return best, found
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """The rows, the last one repeated up to a multiple of ``STEP``."""
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % STEP)]) if len(rows) else rows
 
 
 def mean_similarity(fingerprints: Packed, progress: Callable[[int], None] | None = None) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Work spread over the cores in threads that each compute alone.
 
 PyTorch's own way splits every operation over all cores and waits for the slowest one each time. Where another process
-uses the cores too, that wait is long: two ChemNet batches on two busy cores took nine times as long as on one, and a
-Frechet distance seventy times.
+uses the cores too, that wait is long: on two busy cores ChemNet took nine times as long with two threads as with one,
+and a Frechet distance seventy times.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Conditioner(nn.Module):
         waves = x * (2.0 ** torch.arange(FREQUENCIES, device=x.device) * (math.pi / 4))
         features = torch.cat((x, waves.sin(), waves.cos()), -1)  # [B, P, F]
         features = features * ~missing[:, self.number_columns, None]
-        c = c + torch.einsum("bpf,pfc->bc", features, self.numbers)
+        c = c + features.flatten(1) @ self.numbers.flatten(0, 1)
         for column, embedding in zip(self.category_columns, self.categories, strict=True):
             index = values[:, column].nan_to_num().long()
             c = c + embedding(index) * ~missing[:, column, None]

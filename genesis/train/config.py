@@ -12,7 +12,7 @@ class TrainConfig(BaseModel):
     """Everything a run depends on, recorded in its folder."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
-    items: int = Field(ge=1)  # training items to show, counted with repetition: the length of the run
+    items: int = Field(default=0, ge=0)  # items to show, counted with repetition; 0: ten passes over the corpus
     batch_tokens: int = Field(default=8_192, ge=64)
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run

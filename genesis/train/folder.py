@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 KEEP = 2  # complete checkpoints kept: the last, and one to fall back to
-FREE = {"items", "every", "compile"}  # a run may be made longer or shorter, and saved more or less often
+# a run may be made longer or shorter, and saved more or less often
+FREE = {("config", "items"), ("config", "every"), ("config", "compile")}
 KINDS = ("model", "average", "optimizer")
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # kind -> name -> tensor
@@ -165,7 +166,7 @@ class RunFolder:
             f"{name}={was!r:.60}, now {now.get(name)!r:.60}"
             for group, now in self.settings.items()
             for name, was in record.get(group, {}).items()
-            if name not in FREE and was != now.get(name)
+            if was != now.get(name) and (group, name) not in FREE
         ]
         if changed:
             raise CheckpointError(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,20 +35,19 @@ class Group:
         return bool(votes)
 
 
-@contextmanager
-def join(device: torch.device) -> Iterator[Group]:
-    """Become part of the group, and leave it at the end if it was joined here."""
+def join(device: torch.device) -> Group:
+    """Become part of the group; it is joined once and left when the process ends, for it cannot be joined twice."""
     if not dist.is_initialized() and not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
-        yield Group(0, 1, device)
-        return
+        return Group(0, 1, device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-    joined = not dist.is_initialized()
-    if joined:
+    if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Group(dist.get_rank(), dist.get_world_size(), device)
-    finally:
-        if joined:
-            dist.destroy_process_group()
+        atexit.register(_leave)
+    return Group(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class Repeated:
-    """Every device holds all of every tensor."""
+    """Every device holds all of every tensor; gradients are averaged (DDP)."""
 
-    def place(self, model: nn.Module) -> None:
-        """Give the model's parameters this layout."""
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    def place(self, objective: nn.Module) -> nn.Module:
+        """Give the parameters this layout; the module whose gradients are those of the whole group."""
+        return nn.parallel.DistributedDataParallel(objective) if self.group.world > 1 else objective
 
     def local(self, x: Tensor) -> Tensor:
         """What this process holds of a tensor that has this layout."""
@@ -38,17 +42,15 @@ class Sharded(Repeated):
     Its libraries are imported when it is used: they take longer than all others together.
     """
 
-    def __init__(self, group: Group) -> None:
-        self.group = group
-
-    def place(self, model: nn.Module) -> None:
+    def place(self, objective: nn.Module) -> nn.Module:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        for p in model.parameters():
+        for p in objective.parameters():
             dist.broadcast(p.detach(), 0)
         mesh = init_device_mesh(self.group.device.type, (self.group.world,))
-        fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        fully_shard(objective, mesh=mesh, reshard_after_forward=True)
+        return objective
 
     def local(self, x: Tensor) -> Tensor:
         return cast("DTensor", x).to_local()

@@ -22,7 +22,7 @@ BETAS = (0.9, 0.95)  # the second is the language-model habit: 0.999 remembers t
 
 
 class Objective(nn.Module):
-    """The sum of nats over a batch, divided by a given number of tokens: what DDP and compile wrap."""
+    """The sum of nats over a batch, divided by a given number of tokens: what DDP, FSDP and compile wrap."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -48,12 +48,10 @@ class Learner:
     def __init__(self, model: nn.Module, config: TrainConfig, group: Group, shard: bool = False) -> None:
         self.config, self.group = config, group
         self.model = (copy.deepcopy(model) if shard else model).to(group.device).train()
-        self.layout = Sharded(group) if shard else Repeated()
-        self.layout.place(self.model)
-        objective: nn.Module = Objective(self.model)
-        if group.world > 1 and not shard:
-            objective = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False)
-        self._objective: Callable[..., Tensor] = _compiled(objective) if config.compile else objective
+        self.objective = Objective(self.model)
+        self.layout = Sharded(group) if shard else Repeated(group)
+        together = self.layout.place(self.objective)
+        self._training_loss: Callable[..., Tensor] = _compiled(together) if config.compile else together
         self.parameters = dict(self.model.named_parameters())
         self.average = {name: p.detach().clone().float() for name, p in self.parameters.items()}
         self.optimizer = _optimizer(self.model, config)
@@ -71,7 +69,7 @@ class Learner:
         # DDP and FSDP average gradients over processes; the factor makes that the sum the whole batch asks for
         normaliser = torch.full((), _targets(batch) / world, device=device)
         with self._precision():
-            loss = self._objective(
+            loss = self._training_loss(
                 _send(batch.tokens[rank::world], device), _send(batch.values[rank::world], device), normaliser
             )
         torch.autograd.backward(loss)
@@ -88,15 +86,16 @@ class Learner:
     def held_out(self, watch: Sequence[Batch]) -> float:
         """Nats a token of the averaged weights on held-out items, all conditions absent."""
         saved = {name: self.layout.local(p).detach().clone() for name, p in self.parameters.items()}
-        nats = cast(Callable[[Tensor, Tensor], Tensor], self.model.loss)
-        total = 0.0
+        total, one = 0.0, torch.ones((), device=self.group.device)
         self.model.eval()
         for name, p in self.parameters.items():
             self.layout.local(p).copy_(self.layout.local(self.average[name]))
         for batch in watch:
             absent = torch.full_like(batch.values, float("nan"))
             with self._precision():
-                total += float(nats(_send(batch.tokens, self.group.device), _send(absent, self.group.device)))
+                total += float(
+                    self.objective(_send(batch.tokens, self.group.device), _send(absent, self.group.device), one)
+                )
         for name, p in self.parameters.items():
             self.layout.local(p).copy_(saved[name])
         self.model.train()

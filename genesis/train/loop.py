@@ -58,19 +58,21 @@ def train(
         shard: split weights, gradients and moments over the processes (FSDP2) instead of repeating them in each (DDP).
     """
     index, watched = np.flatnonzero(~corpus.held_out), np.flatnonzero(corpus.held_out)[:WATCHED]
+    if config.items == 0:
+        raise UsageError("items=0 leaves the length of the run to Engine.train; say how many items to show")
     if len(index) == 0:
         raise GenesisError("every item of the corpus is held out; give more than a handful of items")
     if shard and config.compile:
         raise UsageError("compile and shard do not go together; drop one of them")
     about = {name: corpus.meta.get(name) for name in ("corpus", "items", "tokens", "vocab_hash", "properties")}
     settings = {"config": config.model_dump(), "corpus": about}
+    group = join(device or torch.device("cpu"))
+    if shard and group.world == 1:
+        raise UsageError("shard needs several processes; start them with torchrun")
     with (
-        join(device or torch.device("cpu")) as group,
         RunFolder(out, settings, group.rank == 0, tensorboard) as folder,
         Interruption() as interruption,
     ):
-        if shard and group.world == 1:
-            raise UsageError("shard needs several processes; start them with torchrun")
         learner = Learner(model, config, group, shard)
         state = State()
         saved = folder.restore()

@@ -51,7 +51,7 @@ def test_items_do_not_depend_on_the_batch(model, dtype, guidance):
     order = torch.randperm(500)
     shuffled = by_row(decoder.decode(values[order], items[order], 7, Rules(), guidance=guidance))
     assert [shuffled[i] for i in order.argsort().tolist()] == whole
-    assert len({tuple(tokens) for tokens, _, _ in whole}) > 400
+    assert len({tuple(tokens) for tokens, _, _ in whole}) > 300
 
 
 def test_rows_that_share_their_conditions_are_the_same_as_alone(model):
@@ -67,7 +67,7 @@ def test_cached_decoding_equals_the_whole_forward_pass(model):
     decoded = decoder.decode(values, torch.arange(16), 0, Rules(temperature=0))
     for row, (tokens, ended, log_prob) in enumerate(by_row(decoded)):
         fed = torch.tensor([[1, *tokens]])
-        logits = model(fed, values[row : row + 1])[0, :, :VOCAB].double()
+        logits = model(fed, values[row : row + 1])[0, :, :VOCAB].detach().double()
         logits[:, :2] = float("-inf")
         wanted = [*tokens, EOS] if ended else tokens
         assert logits.argmax(-1)[: len(wanted)].tolist() == wanted

@@ -42,8 +42,9 @@ def test_nearest_is_the_nearest(seed: int, asked: int, known: int, rows: int) ->
 def test_either_number_type_is_exact_over_many_blocks(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     monkeypatch.setattr(neighbours, "_fast_dtype", lambda: dtype)
     monkeypatch.setattr(neighbours, "QUERY_BLOCK", 16)
-    monkeypatch.setattr(neighbours, "REFERENCE_BLOCK", 8)
+    monkeypatch.setattr(neighbours, "REFERENCE_BLOCK", 16)
     monkeypatch.setattr(neighbours, "MEAN_BLOCK", 24)
+    monkeypatch.setattr(neighbours, "STEP", 8)
     queries, references = packed(0, 50, most=0.2), packed(1, 300, most=0.2)
     heard: list[int] = []
     found = nearest(queries, slabs(references, 200), heard.append)

@@ -324,7 +324,9 @@ def test_a_named_pipe(tmp_path: Path) -> None:
 
 
 def many(path: Path, count: int) -> Path:
-    lines = (f"{SMILES[i % 12]},{i},{'x' if i % 7 else 'y'}" if i % 100 else "C1CC,0,bad" for i in range(count))
+    lines = (
+        f"{SMILES[i % len(SMILES)]},{i},{'x' if i % 7 else 'y'}" if i % 100 else "C1CC,0,bad" for i in range(count)
+    )
     return put(path, "smiles,i,t\n" + "\n".join(lines) + "\n")
 
 

@@ -45,12 +45,11 @@ def test_a_sample_is_random_repeatable_and_without_repetition(corpus: Path) -> N
     assert sorted(sample_smiles(corpus, 10**6, seed=0), key=len) == list(read_smiles(corpus))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_training_keys_are_canonical(tmp_path: Path, workers: int) -> None:
+def test_training_keys_are_canonical(tmp_path: Path) -> None:
     heard: list[tuple[int, int, str]] = []
     rows = ["OCC", "not SMILES", "C1=CC=CC=C1", "OCC"]
     keys = build_training_keys(
-        iter(rows), tmp_path / "keys.npy", workers=workers, progress=lambda *at: heard.append(at), total=4
+        iter(rows), tmp_path / "keys.npy", workers=1, progress=lambda *at: heard.append(at), total=4
     )
     assert len(keys) == 2
     assert keys.contains(["CCO", "c1ccccc1", "OCC", "CCC"]).tolist() == [True, True, False, False]

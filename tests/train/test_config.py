@@ -47,7 +47,7 @@ def test_averaging_follows_closely_at_first():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"items": 0},
+        {"items": -1},
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
         {"seed": -1},

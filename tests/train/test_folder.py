@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from genesis.data.encoded import open_encoded
 from genesis.errors import CheckpointError, ResourceError, UsageError
 from genesis.train import train
 from genesis.train.folder import Progress, RunFolder, State
@@ -145,8 +146,6 @@ def test_training_refuses_another_corpus_and_another_model(corpus, new_model, co
     meta = json.loads((corpus.path / "meta.json").read_text())
     shutil.copytree(corpus.path, tmp_path / "corpus")
     (tmp_path / "corpus" / "meta.json").write_text(json.dumps({**meta, "corpus": "other"}))
-    from genesis.data.encoded import open_encoded
-
     with pytest.raises(CheckpointError, match="corpus='toy', now 'other'"):
         train(new_model(), open_encoded(tmp_path / "corpus"), config(items=40), tmp_path / "run")
     wider = new_model(shape=new_model().config.model_copy(update={"ff_dim": 24}))

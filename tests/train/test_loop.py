@@ -140,14 +140,8 @@ def test_steps_that_are_not_finite_are_skipped(corpus, new_model, config, tmp_pa
     train(whole, corpus, config(every=1, items=80), tmp_path / "whole")
     broken = new_model(kind=Failing)
     broken.bad = (0, 1, 3)
-    seen = []
-    train(
-        broken,
-        corpus,
-        config(every=1, items=80),
-        tmp_path / "broken",
-        lambda p: seen.append(tensors(tmp_path / "broken")),
-    )
+    seen, out = [], tmp_path / "broken"
+    train(broken, corpus, config(every=1, items=80), out, lambda _: seen.append(tensors(out)))
     first = dict(new_model(kind=Failing).named_parameters())
     for moment in seen[:2]:  # two bad steps in a row: nothing has moved
         assert all(torch.equal(t, first[name]) for name, t in moment["model"].items())
@@ -156,7 +150,7 @@ def test_steps_that_are_not_finite_are_skipped(corpus, new_model, config, tmp_pa
     for kind in ("model", "optimizer"):  # one more
         assert all(torch.equal(t, seen[2][kind][name]) for name, t in seen[3][kind].items())
     assert all(t.isfinite().all() for kind in seen[-1].values() for t in kind.values())
-    assert [line["loss"] is None for line in lines(tmp_path / "broken")][:4] == [True, True, False, True]
+    assert [line["loss"] is None for line in lines(out)][:4] == [True, True, False, True]
 
 
 def test_three_in_a_row_end_the_run(corpus, new_model, config, tmp_path, tensors):
@@ -248,6 +242,11 @@ def test_nothing_to_train_on(tmp_path, model, config):
     with pytest.raises(GenesisError, match="every item of the corpus is held out; give more than a handful"):
         train(model, corpus, config(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_no_length(corpus, model, config, tmp_path):
+    with pytest.raises(UsageError, match="say how many items to show"):
+        train(model, corpus, config(items=0), tmp_path)
 
 
 def test_nothing_to_watch(tmp_path, model, config):

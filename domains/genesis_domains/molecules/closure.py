@@ -3,12 +3,12 @@
     dues = 1 (<eos>) + ")" for each open branch + a digit for each open ring + an arrow for each broken reserve
            + the fewest carbon atoms on which those rings can be closed
 
-A ring cannot be closed on the atom that opened it, nor on that atom's child, nor can one atom close two rings of the same
-opener. Rings are therefore counted in groups, one group an opener. A carbon in a chain closes two rings, the last one
-three, so j rings need max(1, j // 2) atoms; g rings of one group need g atoms, and one more if the chain starts at the
-atom that opened them. This packing is exact up to five open rings; from six on it may ask for an atom too many where
-several branches could share them. Planning with carbon keeps what is written near the limit ordinary: a ``*`` could
-close everything at once.
+A ring cannot be closed on the atom that opened it, nor on that atom's child, nor can one atom close two rings of the
+same opener. Rings are therefore counted in groups, one group an opener. A carbon in a chain closes two rings, the last
+one three, so j rings need max(1, j // 2) atoms; g rings of one group need g atoms, and one more if the chain starts at
+the atom that opened them. This packing is exact up to five open rings; from six on it may ask for an atom too many
+where several branches could share them. Planning with carbon keeps what is written near the limit ordinary: a ``*``
+could close everything at once.
 
 The batch comes last here: most tensors are small, and sums over rings then run along whole rows.
 
@@ -161,7 +161,7 @@ class Dues:
         self.due = 1 + head.depth + self.count + broken - (-head.free).clamp_min_(0)
         self.returns = (site.index >= 0) & (self.outside == 0)
         self.ample = False
-        if head.mode.device.type == "cpu":  # elsewhere the answer would have to be waited for
+        if st.at_hand(state):
             most = self.due + (-head.free).clamp_min_(0) + torch.maximum(self.count >> 1, self.most) + NEXT_TOKEN
             self.ample = int(most.max()) <= remaining
 
@@ -186,7 +186,8 @@ class Dues:
         waits = onto | (self.outside == 0)
         most = self.most - (unlike & (every | (waits & (self.most_groups <= now)))).long()
         own = torch.where(onto, self.own, self.site_own - (every & (self.site_own > 0)).long())
-        later = _atoms(self.count - now, torch.maximum(most, own + (own > 0)), torch.where(onto, left < 1, self.site_cost))
+        cost = torch.where(onto, left < 1, self.site_cost)
+        later = _atoms(self.count - now, torch.maximum(most, own + (own > 0)), cost)
         fits = waits | ((self.outside == outside_groups) & (self.outside <= free))
         later.masked_fill_(~(fits & (onto | (self.site.index >= 0))), UNREACHABLE)
         atoms = torch.minimum(chain, later).masked_fill_((self.count == groups) & (free >= self.count), 0)
@@ -252,7 +253,8 @@ class Dues:
         lasting = rings.open & (rings.level > below.index)
         able = (depth > 0) & ~(rings.open & (rings.level >= depth)).any(0)
         if self.ample:
-            return torch.where(able & (site | (self.count == 0) | ((below.index >= 0) & ~lasting.any(0))), 0, UNREACHABLE)
+            reach = site | (self.count == 0) | ((below.index >= 0) & ~lasting.any(0))
+            return torch.where(able & reach, 0, UNREACHABLE)
         openers = torch.stack([rings.opener == (word & st.ATOM), rings.opener == below.atom, lasting], 1)
         own, below_own, outside = (openers & rings.open[:, None]).sum(0)
         chain = _atoms(self.count, torch.maximum(self.most, own + (own > 0)), free < 1)

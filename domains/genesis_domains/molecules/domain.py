@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from genesis.domain import EOS, Category, Constraint, Number, Reading, Tokens
 from genesis.errors import EncodeError
-from genesis_domains.molecules import files
-from genesis_domains.molecules.grammar import SmilesGrammar
+from genesis_domains.molecules import files, picture
 from genesis_domains.molecules.molecule import Molecule
 from genesis_domains.molecules.properties import PROPERTIES, measure
 from genesis_domains.molecules.smiles import IDS, VOCAB, tokenize
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# torch is imported where it is used: the processes that only read and write files start ten times as fast without it
 MAX_LENGTH = 256  # tokens of a sequence; a model's own limit may be lower
 
 
@@ -40,6 +41,8 @@ class Molecules:
         files.write(items, target, columns)
 
     def encode(self, item: Molecule) -> Tensor:
+        import torch
+
         tokens = tokenize(item.kekule())
         if len(tokens) > MAX_LENGTH:
             raise EncodeError(f"{item.smiles}: {len(tokens)} tokens; at most {MAX_LENGTH} are modelled")
@@ -48,9 +51,11 @@ class Molecules:
     def decode(self, x: Tensor) -> Molecule | None:
         text = "".join(VOCAB[i] if 0 <= i < len(VOCAB) and i > EOS else " " for i in x.tolist())
         try:
-            return Molecule.from_smiles(text)
+            item = Molecule.from_smiles(text)
+            item.mol  # noqa: B018 - what RDKit cannot read back is no valid item
         except EncodeError:
             return None
+        return item
 
     def key(self, item: Molecule) -> str:
         return item.smiles
@@ -59,4 +64,25 @@ class Molecules:
         return measure(item.mol, names)
 
     def constraint(self, max_length: int) -> Constraint:
-        return SmilesGrammar()
+        return _grammar(max_length)
+
+    def picture(self, items: Sequence[Molecule], captions: Sequence[str], target: Path) -> None:
+        picture.draw(items, captions, target)
+
+    def evaluate(
+        self,
+        items: Sequence[Molecule | None],
+        reference: str,
+        corpus: Callable[[str], Path],
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Mapping[str, float]:
+        from genesis_domains.molecules.evaluation import benchmark
+
+        return benchmark([item.smiles if item else None for item in items], reference, corpus, progress)
+
+
+@cache
+def _grammar(max_length: int) -> Constraint:
+    from genesis_domains.molecules.grammar import SmilesGrammar
+
+    return SmilesGrammar(max_length)

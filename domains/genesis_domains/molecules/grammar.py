@@ -1,13 +1,14 @@
 """The automaton that keeps generated SMILES valid: which tokens leave a molecule that RDKit accepts within reach.
 
-``syntax.py`` spells, ``valence.py`` counts bonds, ``closure.py`` counts the tokens that are due, ``state.py`` says what is
-remembered. An open ring reserves one valence of the atom that opened it; a token is allowed if the spelling and the
+``syntax.py`` spells, ``valence.py`` counts bonds, ``closure.py`` counts the tokens that are due, ``state.py`` says what
+is remembered. An open ring reserves one valence of the atom that opened it; a token is allowed if the spelling and the
 valences permit it and the dues of the state after it fit in the tokens that remain.
 
-What is allowed is the Kekulé form as RDKit writes it (``Molecule.kekule``), and all of that but for the limits: ring bonds
-lead back along the chain, so a branch closes the rings it opened; a ring takes the lowest free number that its atom has
-not just closed; 99 rings and ``MAX_DEPTH`` branches are open at most, charges are at most 15; an *anion* that gives a
-dative bond beyond its valence cannot be what an open ring depends on. Aromatic atoms are not allowed.
+What is allowed is the Kekulé form as RDKit writes it (``Molecule.kekule``): ring bonds lead back along the chain, so a
+branch closes the rings it opened, and a ring takes the lowest free number that its atom has not just closed. Left out
+are aromatic atoms, more than 99 rings or ``MAX_DEPTH`` branches open at once, charges beyond 15, any-bonds where a ring
+is open, rings closed by a fourfold bond, and a charged atom that gives a dative bond beyond its valence where an open
+ring depends on it.
 
     B  batch    S  state words    V  vocabulary    W  ring numbers in use    C  cases of a new atom
 """
@@ -51,6 +52,7 @@ class _Tables:
     question: Tensor  # [modes, V]
     token: Tensor  # [V, fields of _Token]
     capacity: Tensor  # [atoms * charges]
+    highest: Tensor  # [atoms * 2] the best capacity at a charge from -9 to -2, and from 2 to 9
     nature: Tensor  # [atoms]
     free: Tensor  # [organic capacities]
     merged: Tensor  # [merged] bond orders
@@ -84,6 +86,7 @@ def _tables(device: torch.device) -> _Tables:
         question=words(spelling.question).int(),
         token=words(meanings),
         capacity=words(capacities()).flatten(),
+        highest=words([best for row in capacities() for best in (max(row[6:14]), max(row[17:25]))]),
         nature=words([st.PROTON if atom == "H" else st.DONOR if atom in sx.DONORS else 0 for atom in ATOMS]),
         free=words(sx.FREE)[:, None],
         merged=words(list(sx.MERGED.values()))[:, None],
@@ -118,7 +121,7 @@ class SmilesGrammar:
         atom = dues.attached()
         answers, rings = _outside(tables, dues, atom, remaining)
         inside = head.mode >= sx.LEFT
-        if state.device.type != "cpu" or bool(inside.any()):
+        if not st.at_hand(state) or bool(inside.any()):
             answers = torch.where(inside, _bracket(tables, head, atom, remaining), answers)
         mask = (tables.question.index_select(0, head.mode) & answers[:, None]) != 0
         mask[:, FIRST_RING : FIRST_RING + len(rings)] |= rings.T
@@ -258,7 +261,7 @@ def _outside(tables: _Tables, dues: Dues, atom: Tensor, remaining: int) -> tuple
     (near, far), bonds = tables.kinds, atom[KIND_CASE:] < remaining - 1
     able = near <= dues.free
     kinds = len(sx.RING_KINDS)
-    if head.mode.device.type == "cpu" and not bool((able & ~bonds)[:kinds].any()):
+    if st.at_hand(atom) and not bool((able & ~bonds)[:kinds].any()):
         kinds = 1  # every bond may lead to a carbon, so it does not matter whether it may also close a ring
     closed = dues.closed(kinds)
     bonds[:kinds] |= (closed.amin(1) < remaining - 1) & chain
@@ -313,6 +316,11 @@ def _rest(tables: _Tables, head: st.Head, rooms: list[_Room]) -> Tensor:
         charged = torch.maximum(minus, plus) - hydrogens
         return later.for_donor(neutral - hydrogens, donor) | last.for_atom(charged)
 
+    def signed(single: Tensor, sign: int) -> Tensor:
+        """A single charge, or where that is no atom at all (``[SbH6+]``) a higher one."""
+        highest = tables.highest.index_select(0, head.element * 2 + sign) - head.far - head.hydrogens
+        return later.for_atom(single) | ((single < 0) & last.for_atom(highest))
+
     now, giving = free(head.charge) - head.hydrogens, donor & (head.charge == 0)
     tens = torch.where(head.mode == sx.HYDRO1, head.hydrogens * 10, 0)
     counted = unsigned(tens + tables.digits)
@@ -324,8 +332,8 @@ def _rest(tables: _Tables, head: st.Head, rooms: list[_Room]) -> Tensor:
         tables,
         unsigned(head.hydrogens),
         unsigned(head.hydrogens + 1),
-        later.for_atom(plus - head.hydrogens),
-        later.for_atom(minus - head.hydrogens),
+        signed(plus - head.hydrogens, 1),
+        signed(minus - head.hydrogens, 0),
         last.for_donor(now, giving),
         later.for_donor(now, giving),
         soon.for_donor(now, giving),

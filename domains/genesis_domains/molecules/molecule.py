@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,20 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Molecule:
-    """``smiles`` is RDKit's canonical isomeric form and the identity of the item; ``mol`` is sanitised."""
+    """``smiles`` is RDKit's canonical isomeric form and the identity of the item.
+
+    RDKit's object is made when it is asked for: it takes about 30 KB, which a million molecules cannot afford.
+    """
 
     smiles: str
-    mol: Chem.Mol = field(repr=False, compare=False)
+
+    @property
+    def mol(self) -> Chem.Mol:
+        """The sanitised RDKit molecule; shared for a while, so copy it before changing it."""
+        mol = _parsed(self.smiles)
+        if mol is None:
+            raise EncodeError(f"RDKit cannot read back the SMILES that it wrote: {self.smiles}")
+        return mol
 
     @classmethod
     def from_smiles(cls, text: str) -> Molecule:
@@ -50,29 +60,34 @@ class Molecule:
         if len(_ATOMS.findall(text)) > MAX_HEAVY_ATOMS:
             raise EncodeError(f"more than {MAX_HEAVY_ATOMS} atoms")
         _quiet()
-        mol = Chem.MolFromSmiles(text)
+        try:
+            mol = Chem.MolFromSmiles(text)
+        except UnicodeError as error:
+            raise EncodeError("text that is not Unicode") from error
         if mol is None:
             raise EncodeError(_reason(text))
         return cls.from_mol(mol)
 
     @classmethod
     def from_mol(cls, mol: Chem.Mol) -> Molecule:
-        """Take a sanitised RDKit molecule; EncodeError when it is empty or cannot be read back from its own SMILES."""
+        """Take a sanitised RDKit molecule; EncodeError when it is empty or too large."""
         _quiet()
         if mol.GetNumAtoms() == 0:
             raise EncodeError("a molecule without atoms")
         if mol.GetNumHeavyAtoms() > MAX_HEAVY_ATOMS:
             raise EncodeError(f"{mol.GetNumHeavyAtoms()} heavy atoms; at most {MAX_HEAVY_ATOMS} are read")
-        smiles = Chem.MolToSmiles(mol)
-        return cls(smiles, mol)
+        return cls(Chem.MolToSmiles(mol))
 
     def kekule(self) -> str:
         """The canonical SMILES with alternating bonds written out: ``C1=CC=CC=C1`` for benzene.
 
         Validity of this form is local (valences, rings, branches), which an automaton can guarantee; whether aromatic
-        SMILES has a Kekulé structure is a matching problem over the whole ring system.
+        SMILES has a Kekulé structure is a matching problem over the whole ring system. EncodeError where RDKit cannot
+        read the SMILES that it wrote, which happens to odd aromatic rings and to any-bonds in rings.
         """
         mol = Chem.MolFromSmiles(self.smiles)  # the canonical atom order makes the choice of structure repeatable
+        if mol is None:
+            raise EncodeError(f"{self.smiles}: RDKit writes this SMILES but cannot read it")
         Chem.Kekulize(mol, clearAromaticFlags=True)
         return str(Chem.MolToSmiles(mol, kekuleSmiles=True))
 
@@ -89,6 +104,12 @@ class Molecule:
         )
 
 
+@lru_cache(maxsize=64)
+def _parsed(smiles: str) -> Chem.Mol | None:
+    _quiet()
+    return Chem.MolFromSmiles(smiles)
+
+
 @cache
 def _quiet() -> None:
     """Stop RDKit's log once a process, at first use rather than at import."""
@@ -100,5 +121,8 @@ def _reason(text: str) -> str:
     mol = Chem.MolFromSmiles(text, sanitize=False)
     if mol is None:
         return "not SMILES: the brackets, branches or ring bonds do not match"
-    problems = [p.Message() for p in Chem.DetectChemistryProblems(mol)]
+    try:
+        problems = [p.Message() for p in Chem.DetectChemistryProblems(mol)]
+    except RuntimeError:  # RDKit counts valences in a signed byte
+        return "an atom with more than 127 bonds"
     return problems[0].splitlines()[0] if problems else "RDKit cannot sanitise it"

@@ -68,9 +68,14 @@ def slots(state: Tensor, high: Tensor) -> Tensor:
 
 
 def _in_use(state: Tensor, first: int, size: int, used: Tensor) -> Tensor:
-    if state.device.type == "cpu":  # elsewhere the width would have to be waited for
+    if at_hand(state):
         size = min(max(int(used.max()), 1), size)
     return state[:, first : first + size]
+
+
+def at_hand(x: Tensor) -> bool:
+    """Whether Python can look at the numbers without waiting for a device: then work that no row needs is left out."""
+    return x.device.type == "cpu" and x.numel() > 0
 
 
 def branch_word(atom: Tensor, nature: Tensor, free: Tensor) -> Tensor:

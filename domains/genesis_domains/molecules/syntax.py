@@ -1,6 +1,6 @@
 """The spelling of SMILES as a table: which token may follow where, apart from valence, rings and length.
 
-A mode says what was just written. ``next[mode, token]`` is the mode after a token (END where the spelling is wrong), and
+A mode says what was just written. ``next[mode, token]`` is the mode after a token (END where the spelling is wrong).
 ``question[mode, token]`` is one bit: the question about valence, rings and length that ``grammar.py`` must answer with
 yes for the token to be allowed; no bit means the spelling alone forbids it.
 
@@ -20,8 +20,8 @@ from genesis_domains.molecules.valence import ATOMS, MAX_CHARGE, UNLIMITED, capa
 
 ISOTOPE_DIGITS, MAP_DIGITS = 5, 9  # RDKit refuses a map number of 2**31
 
-# outside brackets: before any atom, after an atom or a ring bond, after ")", after "(", and after a bond that may (BOND)
-# or may not (LINK) become a ring bond; END takes every token and stays
+# outside brackets: before any atom, after an atom or a ring bond, after ")", after "(", after a bond that may (BOND) or
+# may not (LINK) become a ring bond; END takes every token and stays
 START, CHAIN, AFTER, OPEN, BOND, LINK, END = range(7)
 # inside: after "[", an element, the element H, a chirality, H, H and digits, a sign, a sign and digits, ":", ":0"
 LEFT, ELEMENT, PROTON, PARITY, HYDRO, HYDRO1, HYDRO2, SIGN, SIGN1, SIGN2, COLON, ZERO = range(7, 19)
@@ -93,7 +93,8 @@ def _outside(table: Syntax) -> None:
         for i, token in enumerate(MERGED):
             table.allow(mode, token, CHAIN, ASK_MERGED + i)
         for token, kind in BONDS.items():
-            table.allow(mode, token, BOND if mode == CHAIN and kind in RING_KINDS else LINK, ASK_KIND + KINDS.index(kind))
+            to = BOND if mode == CHAIN and kind in RING_KINDS else LINK
+            table.allow(mode, token, to, ASK_KIND + KINDS.index(kind))
     for mode in (CHAIN, AFTER):
         table.allow(mode, "(", OPEN, ASK_OPEN)
         table.allow(mode, ")", AFTER, ASK_CLOSE)

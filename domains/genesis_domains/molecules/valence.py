@@ -13,7 +13,7 @@ from rdkit import Chem
 
 from genesis_domains.molecules.smiles import ELEMENTS
 
-UNLIMITED = 255  # metals and the dummy atom; nobody writes an atom with more bonds
+UNLIMITED = 127  # metals and the dummy atom: RDKit keeps a valence in a signed byte
 NEVER = -1  # RDKit refuses the atom even alone
 MAX_CHARGE = 15
 ATOMS = (*ELEMENTS, "*")  # rows of the table

@@ -1,0 +1,165 @@
+"""The engine on a tiny untrained network: the grammar alone makes its molecules valid, so everything else can be tested."""
+
+import subprocess
+import sys
+
+import genesis
+import pytest
+import torch
+from genesis.checkpoint import Config, Provenance
+from genesis.engine import Engine, Request
+from genesis.errors import UnknownProperty, UsageError
+from genesis.metrics.sets import KeySet
+from genesis.models.transformer import Transformer, TransformerConfig
+from genesis.nn.conditioner import NumberField
+from genesis.targets import Targets
+from genesis_domains.molecules.smiles import IDS, VOCAB
+from rdkit import Chem
+from rdkit.Chem import Crippen, Descriptors
+
+FIELDS = (
+    NumberField(name="logp", mean=2, std=1, quantiles=(-2, 1, 2, 3, 6)),
+    NumberField(name="mol_weight", mean=300, std=30, quantiles=(150, 280, 300, 320, 500)),
+    NumberField(name="pic50", mean=6, std=1, quantiles=(4, 5, 6, 7, 8)),
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    torch.manual_seed(0)
+    model = Transformer(TransformerConfig.of("tiny", 272, 48, FIELDS)).eval()
+    with torch.no_grad():
+        for token in ("C", "N", "O", "=C", "(", ")", "1"):  # otherwise every element is as likely as carbon
+            model.head.bias[IDS[token]] += 5
+    config = Config(domain="molecules", vocab=VOCAB, model=model.config, provenance=Provenance(corpus="none", licence="CC0", items=0))
+    return Engine(model, config)
+
+
+def test_items_are_valid_distinct_and_measured(engine):
+    hits = engine.generate(40, seed=3)
+    assert len(hits) == 40 == len(set(hits.keys))
+    for item, logp, weight in zip(hits.items, hits.measured["logp"], hits.measured["mol_weight"], strict=True):
+        mol = Chem.MolFromSmiles(item.smiles)
+        assert Chem.MolToSmiles(mol) == item.smiles
+        assert logp == pytest.approx(Crippen.MolLogP(mol))
+        assert weight == pytest.approx(Descriptors.MolWt(mol))
+    report = hits.report()
+    assert (report.asked, report.returned, report.seed, report.licence) == (40, 40, 3, "CC0")
+    assert report.drawn >= 40
+    assert report.valid == 1.0  # by construction
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_batch_size_changes_nothing(engine, batch_size):
+    one = engine.generate(20, {"logp": (1, 3)}, batch_size=batch_size)
+    whole = engine.generate(20, {"logp": (1, 3)})
+    assert (one.keys, one.log_prob, one.measured) == (whole.keys, whole.log_prob, whole.measured)
+
+
+def test_processes_change_nothing(engine):
+    one = engine.generate(30, {"logp": 2.0}, seed=1, workers=1, batch_size=8)
+    two = engine.generate(30, {"logp": 2.0}, seed=1, workers=2, batch_size=8)
+    assert one.keys == two.keys
+    assert one.log_prob == two.log_prob
+    assert one.measured == two.measured
+
+
+def test_processes_need_no_main_guard(engine, tmp_path):
+    engine.save(tmp_path / "model")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import genesis\nhits = genesis.load({str(tmp_path / 'model')!r}).generate(12, workers=2, batch_size=6)\nprint(len(hits))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip() == "12", done.stderr
+
+
+def test_without_the_constraint_the_raw_rate_is_reported(engine):
+    hits = engine.generate(4, constrained=False)
+    report = hits.report()
+    assert report.valid < 1
+    assert report.drawn <= 4 * 4 + 64
+    assert report.returned == len(hits) <= 4
+    assert bool(report.shortfall) == (report.returned < 4)
+
+
+def test_draw_keeps_every_index(engine):
+    targets = Targets.check(None, engine.config.model.fields, engine.domain.properties)
+    drawn = list(engine.draw(50, Request(constrained=False), targets))
+    assert [d.index for d in drawn] == list(range(50))
+    assert any(d.item is None for d in drawn)
+    assert all((d.item is None) == (d.key is None) for d in drawn)
+
+
+def test_keep_best_keeps_the_closest(engine):
+    plain = engine.generate(60, {"logp": 1.0})
+    best = engine.generate(10, {"logp": 1.0}, keep_best=6)
+    errors = sorted(abs(x - 1.0) for x in plain.measured["logp"])
+    assert sorted(abs(x - 1.0) for x in best.measured["logp"]) == errors[:10]
+    assert best.report().keep_best == 6
+    assert best.index == sorted(best.index)
+
+
+def test_novelty_comes_from_the_keys_beside_the_weights(engine, tmp_path):
+    first = engine.generate(10, measure=())
+    engine.save(tmp_path / "m")
+    assert genesis.load(tmp_path / "m").generate(10, measure=()).report().novel is None
+    KeySet.build(first.keys[:4], tmp_path / "m" / "training_keys.npy")
+    again = genesis.load(tmp_path / "m").generate(10, measure=())
+    assert again.keys == first.keys
+    assert again.novel == [False] * 4 + [True] * 6
+    assert again.report().novel == 0.6
+
+
+def test_a_saved_engine_is_the_same_engine(engine, tmp_path):
+    engine.save(tmp_path / "m")
+    loaded = genesis.load(tmp_path / "m")
+    assert loaded.properties == ("logp", "mol_weight", "pic50")
+    assert loaded.name == "m"
+    # weights are stored in bfloat16; what was loaded twice is equal to the bit
+    assert loaded.generate(8).keys == genesis.load(tmp_path / "m").generate(8).keys
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"count": 0}, UsageError, "each must be at least 1"),
+        ({"count": 1, "temperature": float("nan")}, UsageError, "temperature=nan"),
+        ({"count": 1, "top_p": 0.0}, UsageError, "top_p=0.0"),
+        ({"count": 1, "seed": -1}, UsageError, "seed=-1"),
+        ({"count": 1, "keep_best": 2}, UsageError, "keep_best chooses the items closest to the targets"),
+        ({"count": 1, "keep_best": 2, "target": {"pic50": 7.0}}, UsageError, "'pic50' is known from the training file only"),
+        ({"count": 1, "measure": ["lgp"]}, UnknownProperty, "did you mean 'logp'"),
+        ({"count": 1, "target": {"qed": 0.5}}, UsageError, "not trained on 'qed'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(engine, arguments, kind, text):
+    with pytest.raises(kind, match=text):
+        engine.generate(**arguments)
+
+
+def test_interruption_keeps_what_is_finished(engine):
+    def stop(done, total, what):
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    hits = engine.generate(500, batch_size=64, workers=1, on_progress=stop)
+    assert 8 <= len(hits) < 500
+    assert hits.report().interrupted
+    assert "interrupted" in hits.report().shortfall
+
+
+def test_train_on_a_file_and_ask_for_its_column(tmp_path):
+    rows = [f"{'C' * n}O,{n}" for n in range(1, 25)] + ["c1ccccc1C(=O)N,7", "not a molecule,3"]
+    source = tmp_path / "library.csv"
+    source.write_text("SMILES,pic50\n" + "\n".join(rows) + "\n")
+    config = genesis.engine.TrainConfig(items=200, batch_tokens=256, precision="fp32", every=5)
+    engine = Engine.train("molecules", source, tmp_path / "run", targets=["pic50"], size="tiny", config=config)
+    assert "pic50" in engine.properties
+    assert "stereo_centers" not in engine.properties  # it never varies here, so it cannot be asked for
+    assert (tmp_path / "run" / "encoded" / "rejected.csv").read_text().count("\n") == 2
+    hits = genesis.load(tmp_path / "run").generate(5, target={"pic50": 8.0})
+    assert len(hits) == 5
+    assert hits.report().corpus == "library.csv"
+    assert hits.report().model == "run"
+    assert hits.report().novel is not None
