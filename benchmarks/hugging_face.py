@@ -45,7 +45,9 @@ class Wrapped(PreTrainedModel, GenerationMixin):
         network.blocks.to(dtype)
         network.head.to(dtype)
 
-    def forward(self, input_ids: Tensor, past_key_values: DynamicCache | None = None, **_: Any) -> CausalLMOutputWithPast:
+    def forward(
+        self, input_ids: Tensor, past_key_values: DynamicCache | None = None, **_: Any
+    ) -> CausalLMOutputWithPast:
         net, cache = self.network, past_key_values
         assert cache is not None
         start = cache.get_seq_length()
@@ -69,7 +71,12 @@ def hugging_face(model: str, count: int, batch: int, dtype: torch.dtype) -> dict
     config = Config(vocab_size=engine.model.config.vocab, num_hidden_layers=engine.model.config.depth)
     wrapped = Wrapped(config, engine.model, dtype).eval()
     rules = GenerationConfig(
-        do_sample=True, top_k=0, max_new_tokens=engine.model.config.max_length - 1, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=engine.model.config.max_length - 1,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
     )
     torch.manual_seed(0)
     wrapped.generate(torch.full((8, 1), BOS), rules)

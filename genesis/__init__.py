@@ -1,8 +1,8 @@
 """genesis: one generation engine for molecules, and for whatever else is a sequence.
 
-    >>> import genesis
-    >>> engine = genesis.load("molecules")
-    >>> hits = engine.generate(100, target={"qed": 0.9, "logp": (2, 3)}, seed=0)
+>>> import genesis
+>>> engine = genesis.load("molecules")
+>>> hits = engine.generate(100, target={"qed": 0.9, "logp": (2, 3)}, seed=0)
 """
 
 from __future__ import annotations

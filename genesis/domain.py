@@ -22,9 +22,21 @@ Item = TypeVar("Item")
 ItemIn = TypeVar("ItemIn", contravariant=True)
 
 __all__ = [
-    "BOS", "EOS", "PAD", "SPECIALS", "Category", "Constrained", "Constraint", "Domain", "Evaluated", "Number", "Pictured",
-    "Reading", "Rejected", "Tokens",
-]  # fmt: skip
+    "BOS",
+    "EOS",
+    "PAD",
+    "SPECIALS",
+    "Category",
+    "Constrained",
+    "Constraint",
+    "Domain",
+    "Evaluated",
+    "Number",
+    "Pictured",
+    "Reading",
+    "Rejected",
+    "Tokens",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,8 @@ class Tokens:
     max_length: int
 
     def __post_init__(self) -> None:
-        assert self.vocab[:3] == SPECIALS and len(set(self.vocab)) == len(self.vocab)
+        assert self.vocab[:3] == SPECIALS
+        assert len(set(self.vocab)) == len(self.vocab)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The engine: a model, its domain, and everything a user does with them.
 
-    B  items of a batch
+B  items of a batch
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
 from genesis.targets import Target, Targets
 from genesis.train import Progress, TrainConfig
+from genesis.train.group import join
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
+# glibc gives blocks of a megabyte back at once and takes them again at the next step: 8 % of decoding on two cores
+LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
@@ -82,7 +85,9 @@ class Engine:
         self._path = path
         self.domain: Domain[Any] = registry.domain(config.domain)
         if config.vocab != self.domain.spec.vocab:
-            raise UsageError(f"this model speaks another vocabulary than the installed domain {config.domain!r}; train it again")
+            raise UsageError(
+                f"this model speaks another vocabulary than the installed domain {config.domain!r}; train it again"
+            )
 
     @property
     def name(self) -> str:
@@ -139,10 +144,15 @@ class Engine:
         """
         out = Path(out)
         ready = prepared_corpus(str(source)) if source in sources.CORPORA and not targets and share == 1 else None
-        data = prepare(
-            domain, source, ready or out / "encoded", column=column, targets=targets, share=share,
-            max_rejected=max_rejected, on_progress=on_encode,
-        )  # fmt: skip
+        where = _device(device)
+        group = join(where)
+        for turn in (0, 1):  # the first process encodes; the others then find the folder there
+            if (group.rank > 0) == turn:
+                data = prepare(
+                    domain, source, ready or out / "encoded", column=column, targets=targets, share=share,
+                    max_rejected=max_rejected, on_progress=on_encode,
+                )  # fmt: skip
+            group.wait()
         config = config or TrainConfig()
         if not config.items:
             config = config.model_copy(update={"items": PASSES * len(data.encoded)})
@@ -150,7 +160,6 @@ class Engine:
         shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, _room(data.encoded), data.fields)
         torch.manual_seed(config.seed)
         model = Transformer(shape)
-        where = _device(device)
         train.train(model, data.encoded, config, out, on_progress, where)
         provenance = Provenance(
             corpus=data.encoded.meta["corpus"], licence=data.encoded.meta["licence"], items=len(data.encoded),
@@ -158,8 +167,10 @@ class Engine:
             device=where.type, trained=date.today().isoformat(),
         )  # fmt: skip
         engine = cls(model, Config(domain=domain, vocab=vocab, model=shape, provenance=provenance))
-        engine.save(out / "model")
-        shutil.copyfile(data.encoded.path / KEYS, out / "model" / TRAINING_KEYS)
+        if group.rank == 0:
+            engine.save(out / "model")
+            shutil.copyfile(data.encoded.path / KEYS, out / "model" / TRAINING_KEYS)
+        group.wait()
         return engine
 
     def save(self, target: Path) -> None:
@@ -213,7 +224,9 @@ class Engine:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
         blind = sorted(set(targets.asked) - set(self.domain.properties))
         if keep_best > 1 and blind:
-            raise UsageError(f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only")
+            raise UsageError(
+                f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
+            )
         if guidance != 1 and not self.properties:
             raise UsageError("guidance needs a model trained with properties; this one has none")
         names = tuple(self.domain.properties) if measure == "all" else tuple(measure)
@@ -252,13 +265,20 @@ class Engine:
         if keep_best > 1:
             closest = sorted(chosen, key=lambda d: (targets.distance(d.index, d.measured), d.index))[:count]
             chosen = sorted(closest, key=lambda d: d.index)
-        return self._hits(chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted)
+        return self._hits(
+            chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted
+        )
 
     def draw(
-        self, limit: int, request: Request, targets: Targets, batch_size: int = 512, workers: int | None = None,
+        self,
+        limit: int,
+        request: Request,
+        targets: Targets,
+        batch_size: int = 512,
+        workers: int | None = None,
         expect: int | None = None,
     ) -> Iterator[Drawn]:
-        """Indices 0 to ``limit`` in order, valid or not: the raw material of :meth:`generate` and of every raw figure."""
+        """Indices 0 to ``limit`` in order, valid or not: what :meth:`generate` and every raw figure are made of."""
         expect = expect or limit
         if workers is None:
             workers = (os.cpu_count() or 1) if expect >= SPAWN and self.device.type == "cpu" else 1
@@ -270,7 +290,9 @@ class Engine:
             return
         yield from self._in_processes(chunks, request, targets, workers)
 
-    def _in_processes(self, chunks: list[tuple[int, int]], request: Request, targets: Targets, workers: int) -> Iterator[Drawn]:
+    def _in_processes(
+        self, chunks: list[tuple[int, int]], request: Request, targets: Targets, workers: int
+    ) -> Iterator[Drawn]:
         from loky import ProcessPoolExecutor  # unlike multiprocessing's, it needs no __main__ guard in a user's script
 
         with tempfile.TemporaryDirectory() as folder:
@@ -278,7 +300,7 @@ class Engine:
             if path is None:
                 path = Path(folder) / "model"
                 checkpoint.save(self.model, self.config, path, torch.float32)
-            pool = ProcessPoolExecutor(workers, initializer=_single_thread)
+            pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
             try:
                 waiting, ahead = [], iter(chunks)
                 for chunk in [c for _, c in zip(range(2 * workers), ahead, strict=False)]:
@@ -291,8 +313,19 @@ class Engine:
             finally:
                 pool.shutdown(wait=True, kill_workers=True)
 
-    def _hits(self, chosen: list[Drawn], targets: Targets, request: Request, count: int, keep_best: int, drawn: int,
-              valid: int, distinct: int, seconds: float, interrupted: bool) -> Hits:
+    def _hits(
+        self,
+        chosen: list[Drawn],
+        targets: Targets,
+        request: Request,
+        count: int,
+        keep_best: int,
+        drawn: int,
+        valid: int,
+        distinct: int,
+        seconds: float,
+        interrupted: bool,
+    ) -> Hits:
         keys = [str(d.key) for d in chosen]
         asked = [targets.of(d.index) for d in chosen]
         novel = (~self.known.contains(keys)).tolist() if self.known else None

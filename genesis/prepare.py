@@ -1,6 +1,6 @@
 """From a file to an encoded corpus: read, encode and measure in worker processes, in bounded memory.
 
-    P  properties
+P  properties
 """
 
 from __future__ import annotations
@@ -139,7 +139,11 @@ def fields_of(encoded: Encoded) -> tuple[ConditionField, ...]:
         values = values[np.isfinite(values)]
         if len(values) and values.std() > 1e-6 * max(1.0, abs(values.mean())):
             grid = np.quantile(values, np.linspace(0, 1, QUANTILES + 1))
-            fields.append(NumberField(name=name, mean=float(values.mean()), std=float(values.std()), quantiles=tuple(grid.tolist())))
+            fields.append(
+                NumberField(
+                    name=name, mean=float(values.mean()), std=float(values.std()), quantiles=tuple(grid.tolist())
+                )
+            )
     return tuple(fields)
 
 
@@ -166,7 +170,9 @@ def _files(domain: Domain[Any], source: Path | str) -> tuple[list[Path], str, st
     if isinstance(source, Path) or source not in sources.CORPORA:
         path = Path(source)
         if not path.exists() and str(source) != "-":
-            raise InputError(f"{source}: no such file, and no corpus of that name; {suggest(str(source), sources.CORPORA)}")
+            raise InputError(
+                f"{source}: no such file, and no corpus of that name; {suggest(str(source), sources.CORPORA)}"
+            )
         return [path], path.name, "not stated"
     corpus = sources.get(str(source))
     if corpus.domain != domain.name:
@@ -178,8 +184,14 @@ def _files(domain: Domain[Any], source: Path | str) -> tuple[list[Path], str, st
     return [folder / name for name in corpus.files[split]], f"{corpus.name} ({split})", corpus.licence
 
 
-def _encoded_parts(domain_name: str, domain: Domain[Any], files: Sequence[Path], column: str | None,
-                   names: tuple[str, ...], workers: int | None) -> Iterator[tuple[_Part, Reading]]:
+def _encoded_parts(
+    domain_name: str,
+    domain: Domain[Any],
+    files: Sequence[Path],
+    column: str | None,
+    names: tuple[str, ...],
+    workers: int | None,
+) -> Iterator[tuple[_Part, Reading]]:
     parts = (part for file in files for part in domain.read_parts(file, column))
     for _, part in zip(range(ALONE), parts, strict=False):
         yield encode_part(domain_name, part, names), part
@@ -250,10 +262,14 @@ def _cell(name: str, cell: Any, labels: dict[str, dict[str, int] | None]) -> flo
     known = labels.setdefault(name, None if number is not None else {})
     if known is None:
         if number is None:
-            raise InputError(f"the column {name!r} begins with numbers and then holds {str(cell)[:40]!r}; a target is one or the other")
+            raise InputError(
+                f"the column {name!r} begins with numbers and then holds {str(cell)[:40]!r}; a target is either"
+            )
         return number if math.isfinite(number) else math.nan
     if len(known) >= MAX_LABELS and str(cell) not in known:
-        raise InputError(f"the column {name!r} has more than {MAX_LABELS} different texts; a target is a number or a label")
+        raise InputError(
+            f"the column {name!r} has more than {MAX_LABELS} different texts; a target is a number or a label"
+        )
     return float(known.setdefault(str(cell), len(known)))
 
 
@@ -265,6 +281,6 @@ def _stable(key: str) -> float:
 def _too_many(rejected: Sequence[Rejected], seen: int, limit: float, file: Path) -> str:
     first = rejected[0]
     return (
-        f"{len(rejected):,} of {seen:,} rows are no items, more than the share of {limit:g} that is allowed; the first is "
+        f"{len(rejected):,} of {seen:,} rows are no items, more than the allowed share of {limit:g}; the first is "
         f"row {first.row}: {first.text[:60]!r}: {first.reason}; all are in {file}"
     )

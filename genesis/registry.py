@@ -33,7 +33,7 @@ def domain(name: str) -> Domain[Any]:
 
 
 def presets() -> dict[str, Path]:
-    """Shipped checkpoints by name: the folders under ``presets`` beside each domain; the first of a domain is its default."""
+    """Shipped checkpoints by name: the folders under ``presets`` beside each domain, the first its default."""
     found: dict[str, Path] = {}
     for entry in domains().values():
         spec = importlib.util.find_spec(entry.module)
@@ -56,5 +56,7 @@ def resolve(name: str | Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     if path.exists():
-        raise ResourceError(f"{path}: no checkpoint here (config.json is missing); give a folder that `genesis train` wrote")
+        raise ResourceError(
+            f"{path}: no checkpoint here (config.json is missing); give a folder that `genesis train` wrote"
+        )
     raise ResourceError(f"no model {str(name)!r}: neither a preset nor a folder; {suggest(str(name), shipped)}")

@@ -1,6 +1,6 @@
 """What is asked of each item: numbers, ranges, labels, or one value an item.
 
-    B  items of a batch    P  properties the model was trained on
+B  items of a batch    P  properties the model was trained on
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +26,18 @@ Target = Asked | Sequence[Asked]
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Checked targets. A list asks item ``i`` for its element ``i`` (modulo its length); anything else asks all alike."""
+    """Checked targets. A list asks item ``i`` for its element ``i`` modulo its length; anything else asks all alike."""
 
     fields: tuple[ConditionField, ...]
     asked: Mapping[str, tuple[Asked, ...]]
 
     @classmethod
-    def check(cls, target: Mapping[str, Target] | None, fields: Sequence[ConditionField],
-              known: Mapping[str, Number | Category]) -> Targets:
+    def check(
+        cls,
+        target: Mapping[str, Target] | None,
+        fields: Sequence[ConditionField],
+        known: Mapping[str, Number | Category],
+    ) -> Targets:
         """Refuse what cannot be meant: an unknown property, an impossible range, a label that does not exist."""
         trained = {field.name: field for field in fields}
         asked: dict[str, tuple[Asked, ...]] = {}
@@ -42,7 +47,7 @@ class Targets:
                     raise UsageError(f"this model was not trained on {name!r}; it knows {', '.join(trained) or 'none'}")
                 raise UnknownProperty(name, trained, "this model")
             several = isinstance(value, np.ndarray | list)
-            each = list(value) if isinstance(value, np.ndarray | list) else [value]
+            each: list[Any] = list(value) if isinstance(value, np.ndarray | list) else [value]
             if several and not each:
                 raise UsageError(f"{name}: an empty list of targets; give one value an item")
             asked[name] = tuple(_one(name, v, trained[name], known.get(name)) for v in each)

@@ -1,11 +1,14 @@
-"""The engine on a tiny untrained network: the grammar alone makes its molecules valid, so everything else can be tested."""
+"""The engine on a tiny untrained network: the grammar alone makes its molecules valid."""
 
 import subprocess
 import sys
 
-import genesis
 import pytest
 import torch
+from rdkit import Chem
+from rdkit.Chem import Crippen, Descriptors
+
+import genesis
 from genesis.checkpoint import Config, Provenance
 from genesis.engine import Engine, Request
 from genesis.errors import UnknownProperty, UsageError
@@ -14,8 +17,6 @@ from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
 from genesis.targets import Targets
 from genesis_domains.molecules.smiles import IDS, VOCAB
-from rdkit import Chem
-from rdkit.Chem import Crippen, Descriptors
 
 FIELDS = (
     NumberField(name="logp", mean=2, std=1, quantiles=(-2, 1, 2, 3, 6)),
@@ -31,7 +32,12 @@ def engine() -> Engine:
     with torch.no_grad():
         for token in ("C", "N", "O", "=C", "(", ")", "1"):  # otherwise every element is as likely as carbon
             model.head.bias[IDS[token]] += 5
-    config = Config(domain="molecules", vocab=VOCAB, model=model.config, provenance=Provenance(corpus="none", licence="CC0", items=0))
+    config = Config(
+        domain="molecules",
+        vocab=VOCAB,
+        model=model.config,
+        provenance=Provenance(corpus="none", licence="CC0", items=0),
+    )
     return Engine(model, config)
 
 
@@ -68,7 +74,8 @@ def test_processes_need_no_main_guard(engine, tmp_path):
     engine.save(tmp_path / "model")
     script = tmp_path / "script.py"
     script.write_text(
-        f"import genesis\nhits = genesis.load({str(tmp_path / 'model')!r}).generate(12, workers=2, batch_size=6)\nprint(len(hits))\n"
+        f"import genesis\nengine = genesis.load({str(tmp_path / 'model')!r})\n"
+        "print(len(engine.generate(12, workers=2, batch_size=6)))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240)
     assert done.stdout.strip() == "12", done.stderr
@@ -128,7 +135,11 @@ def test_a_saved_engine_is_the_same_engine(engine, tmp_path):
         ({"count": 1, "top_p": 0.0}, UsageError, "top_p=0.0"),
         ({"count": 1, "seed": -1}, UsageError, "seed=-1"),
         ({"count": 1, "keep_best": 2}, UsageError, "keep_best chooses the items closest to the targets"),
-        ({"count": 1, "keep_best": 2, "target": {"pic50": 7.0}}, UsageError, "'pic50' is known from the training file only"),
+        (
+            {"count": 1, "keep_best": 2, "target": {"pic50": 7.0}},
+            UsageError,
+            "'pic50' is known from the training file only",
+        ),
         ({"count": 1, "measure": ["lgp"]}, UnknownProperty, "did you mean 'logp'"),
         ({"count": 1, "target": {"qed": 0.5}}, UsageError, "not trained on 'qed'"),
     ],

@@ -1,6 +1,7 @@
 """Names to domains, presets and folders."""
 
 import pytest
+
 from genesis import registry
 from genesis.errors import ResourceError, UsageError
 

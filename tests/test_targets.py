@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from genesis.domain import Category, Number
 from genesis.errors import UnknownProperty, UsageError
 from genesis.nn.conditioner import CategoryField, NumberField

@@ -1,13 +1,14 @@
 """Decoding with a cache: a batch of rows that starts together, shrinks as rows end, and forgets nothing.
 
-    B  rows at the start    R  rows still in the batch    V  vocabulary    P  properties
-    G  key-value heads      K  head width                 L  length of the longest result
+B  rows at the start    R  rows still in the batch    V  vocabulary    P  properties
+G  key-value heads      K  head width                 L  length of the longest result
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from genesis import rng
 from genesis.decoding.constraint import BOS, EOS, PAD, Constraint
 from genesis.decoding.sampling import NEVER, Rules, draw
 from genesis.models.transformer import Transformer
+from genesis.nn.block import Block
 from genesis.ops import decode_attention, modulated_norm
 
 FEWEST = 8  # rows a batch is never smaller than: matrix products of one to three rows round differently
@@ -55,8 +57,8 @@ class Decoder:
     ) -> Decoded:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``.
 
-        ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans 2022);
-        1 is the plain conditional model.
+        ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
+        2022); 1 is the plain conditional model.
         """
         asked, room = len(items), self.model.config.max_length
         B = bucket(asked)
@@ -112,7 +114,7 @@ class _Net:
     """The network's side of one batch: caches and modulations, a row each."""
 
     def __init__(self, decoder: Decoder, values: Tensor, room: int) -> None:
-        self.fast = decoder.fast
+        self.fast, self.blocks = decoder.fast, cast("list[Block]", list(decoder.fast.blocks))
         dtype, config = decoder.dtype, decoder.model.config
         # rows that are asked for the same share one row of modulations, which the steps then read from the cache
         alike = bool(((values == values[:1]) | (values.isnan() & values[:1].isnan())).all())
@@ -131,7 +133,7 @@ class _Net:
         x = self.fast.embed(token) + self.fast.position.weight[t]
         cos, sin = self.fast.cos[t : t + 1], self.fast.sin[t : t + 1]
         branch = gate = None
-        for block, m, keys, values in zip(self.fast.blocks, self.modulations, self.keys, self.values, strict=True):
+        for block, m, keys, values in zip(self.blocks, self.modulations, self.keys, self.values, strict=True):
             x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
             q, k, v = block.project(y.to(self.dtype)[:, None], cos, sin)
             a = decode_attention(q[:, 0], k[:, 0], v[:, 0], keys, values, t)

@@ -1,6 +1,6 @@
 """Which tokens may be drawn, and the draw.
 
-    B  batch    V  vocabulary
+B  batch    V  vocabulary
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ ConditionField = Annotated[NumberField | CategoryField, Field(discriminator="kin
 
 def embedding(rows: int, width: int) -> nn.Embedding:
     """A table that is not filled yet: torch's own would fill it even on the meta device, with 1.3 s of imports."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    table: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    return table
 
 
 class Conditioner(nn.Module):
@@ -52,17 +53,18 @@ class Conditioner(nn.Module):
     absent property enters as a learned vector of its own, so that "not asked" is never confused with "zero".
     """
 
+    columns: Tensor  # of the numbers; a buffer, since a list would be copied to the device at every step
     mean: Tensor
     std: Tensor
 
     def __init__(self, fields: Sequence[ConditionField], width: int) -> None:
         super().__init__()
         self.fields = tuple(fields)
-        self.number_columns = [i for i, f in enumerate(fields) if isinstance(f, NumberField)]
         self.category_columns = [i for i, f in enumerate(fields) if isinstance(f, CategoryField)]
+        self.register_buffer("columns", None, persistent=False)
         self.register_buffer("mean", None, persistent=False)
         self.register_buffer("std", None, persistent=False)
-        self.numbers = nn.Parameter(torch.empty(len(self.number_columns), 1 + 2 * FREQUENCIES, width))
+        self.numbers = nn.Parameter(torch.empty(len(fields) - len(self.category_columns), 1 + 2 * FREQUENCIES, width))
         self.categories = nn.ModuleList(embedding(len(f.values), width) for f in fields if isinstance(f, CategoryField))
         self.absent = nn.Parameter(torch.empty(len(fields), width))
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -71,29 +73,31 @@ class Conditioner(nn.Module):
             self._initialise()
 
     def _initialise(self) -> None:
-        if self.number_columns:
+        if self.numbers.numel():
             nn.init.normal_(self.numbers, std=self.numbers.shape[1] ** -0.5)
         for category in self.categories.parameters():
             nn.init.normal_(category)
-        if self.fields:
+        if self.absent.numel():
             nn.init.normal_(self.absent, std=0.02)
 
     def fill_tables(self) -> None:
         """Compute the buffers, which follow from the fields and are not stored in a checkpoint."""
-        numbers = [f for f in self.fields if isinstance(f, NumberField)]
-        self.mean, self.std = torch.tensor([f.mean for f in numbers]), torch.tensor([f.std for f in numbers])
+        numbers = {i: f for i, f in enumerate(self.fields) if isinstance(f, NumberField)}
+        self.columns = torch.tensor(list(numbers), dtype=torch.int64)
+        self.mean = torch.tensor([f.mean for f in numbers.values()])
+        self.std = torch.tensor([f.std for f in numbers.values()])
 
     def forward(self, values: Tensor) -> Tensor:
         missing = values.isnan()
         c = missing.to(self.absent.dtype) @ self.absent
-        x = (values[:, self.number_columns].nan_to_num() - self.mean) / self.std
+        x = (values[:, self.columns].nan_to_num() - self.mean) / self.std
         x = x.clamp(-FAR, FAR)[..., None]
         waves = x * (2.0 ** torch.arange(FREQUENCIES, device=x.device) * (math.pi / 4))
         features = torch.cat((x, waves.sin(), waves.cos()), -1)  # [B, P, F]
-        features = features * ~missing[:, self.number_columns, None]
+        features = features * ~missing[:, self.columns, None]
         c = c + features.flatten(1) @ self.numbers.flatten(0, 1)
-        for column, embedding in zip(self.category_columns, self.categories, strict=True):
+        for column, labels in zip(self.category_columns, self.categories, strict=True):
             index = values[:, column].nan_to_num().long()
-            c = c + embedding(index) * ~missing[:, column, None]
+            c = c + labels(index) * ~missing[:, column, None]
         out: Tensor = self.mlp(c)
         return out

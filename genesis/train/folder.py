@@ -7,7 +7,6 @@ curves/            TensorBoard's event files, when asked for
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -83,12 +82,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         if self.writes:
             self.steps.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(self._lock)
-                raise UsageError(f"{self.path}: another process trains here; wait, or use another --out") from None
+            self._lock = _locked(self.path)
             for found in self.steps.iterdir():
                 if (found.name.isdigit() or found.name.startswith(".")) and not (found / "COMPLETE").exists():
                     shutil.rmtree(found, ignore_errors=True)
@@ -172,6 +166,21 @@ class RunFolder:
             raise CheckpointError(
                 f"{step}: this run was begun with other settings ({'; '.join(changed)}); use them or another --out"
             )
+
+
+def _locked(path: Path) -> int:
+    """A handle that locks the folder until it is closed or its process ends, however that ends."""
+    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"{path}: another process trains here; wait, or use another --out") from None
+    except (ImportError, OSError):
+        pass  # Windows, and file systems of clusters that know no locks: trust the user
+    return handle
 
 
 def _step(line: str) -> float:

@@ -26,6 +26,11 @@ class Group:
             x /= self.world
         return x
 
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.world > 1:
+            dist.barrier()
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all of them must ask."""
         if self.world == 1:

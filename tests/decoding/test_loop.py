@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from genesis import rng
 from genesis.decoding.constraint import EOS, PAD
 from genesis.decoding.loop import Decoder
@@ -13,7 +14,10 @@ from genesis.nn.conditioner import NumberField
 
 VOCAB = 24
 ROOM = 32
-FIELDS = (NumberField(name="a", mean=0, std=1, quantiles=(0, 1)), NumberField(name="b", mean=5, std=2, quantiles=(0, 1)))
+FIELDS = (
+    NumberField(name="a", mean=0, std=1, quantiles=(0, 1)),
+    NumberField(name="b", mean=5, std=2, quantiles=(0, 1)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +48,14 @@ def test_items_do_not_depend_on_the_batch(model, dtype, guidance):
     """500 items, bit for bit, at batch sizes 1, 64 and 500 (1 on the first 40)."""
     decoder, values, items = Decoder(model, VOCAB, dtype), ask(500), torch.arange(500)
     whole = by_row(decoder.decode(values, items, 7, Rules(), guidance=guidance))
-    parts = [by_row(decoder.decode(values[i : i + 64], items[i : i + 64], 7, Rules(), guidance=guidance)) for i in range(0, 500, 64)]
+    parts = [
+        by_row(decoder.decode(values[i : i + 64], items[i : i + 64], 7, Rules(), guidance=guidance))
+        for i in range(0, 500, 64)
+    ]
     assert [row for part in parts for row in part] == whole
-    alone = [by_row(decoder.decode(values[i : i + 1], items[i : i + 1], 7, Rules(), guidance=guidance))[0] for i in range(40)]
+    alone = [
+        by_row(decoder.decode(values[i : i + 1], items[i : i + 1], 7, Rules(), guidance=guidance))[0] for i in range(40)
+    ]
     assert alone == whole[:40]
     order = torch.randperm(500)
     shuffled = by_row(decoder.decode(values[order], items[order], 7, Rules(), guidance=guidance))
@@ -58,7 +67,9 @@ def test_rows_that_share_their_conditions_are_the_same_as_alone(model):
     decoder, values = Decoder(model, VOCAB), torch.tensor([[0.5, float("nan")]]).expand(64, 2)
     mixed = torch.cat((values, ask(8)))
     items = torch.arange(72)
-    assert by_row(decoder.decode(values, items[:64], 0, Rules())) == by_row(decoder.decode(mixed, items, 0, Rules()))[:64]
+    assert (
+        by_row(decoder.decode(values, items[:64], 0, Rules())) == by_row(decoder.decode(mixed, items, 0, Rules()))[:64]
+    )
 
 
 def test_cached_decoding_equals_the_whole_forward_pass(model):
@@ -161,7 +172,10 @@ def test_nan_in_one_row_ends_that_row_alone(model):
         def broken(v):
             modulations, gain, shift = original(v)
             bad = (v == 7.0).all(-1)
-            modulations = [dataclasses.replace(m, gain_a=m.gain_a.masked_fill(bad[:, None, None], float("nan"))) for m in modulations]
+            modulations = [
+                dataclasses.replace(m, gain_a=m.gain_a.masked_fill(bad[:, None, None], float("nan")))
+                for m in modulations
+            ]
             return modulations, gain, shift
 
         decoder.model.modulations = broken

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from genesis.decoding.sampling import NEVER, Rules, draw, keep
-from genesis.rng import gumbel
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from genesis.decoding.sampling import NEVER, Rules, draw, keep
+from genesis.rng import gumbel
 
 
 def kept(logits: list[float], **rules: float) -> set[int]:

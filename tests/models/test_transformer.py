@@ -120,9 +120,7 @@ def test_loss_is_the_cross_entropy_counted_by_hand(model):
 def test_probabilities_of_all_sequences_sum_to_one():
     model = shaken(vocab=6, max_length=8, seed=3)
     with torch.no_grad():
-        model.head.bias[
-            [PAD, BOS]
-        ] = -1e9  # never drawn: a sequence is letters, then the end or the limit
+        model.head.bias[[PAD, BOS]] = -1e9  # never drawn: a sequence is letters, then the end or the limit
     letters, limit = (3, 4, 5), 4
     for values in (torch.tensor([[0.8, 1.0]]), torch.tensor([[NAN, NAN]])):
         total = 0.0

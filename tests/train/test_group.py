@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,14 +25,20 @@ def together(corpus: Encoded, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     shutil.copytree(corpus.path, folder / "corpus")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
+    with subprocess.Popen(
         [*launch, str(PROGRAM), str(folder)],
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
+        start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    ) as launcher:
+        try:
+            _, errors = launcher.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(launcher.pid, signal.SIGKILL)
+            raise
+    assert launcher.returncode == 0, errors
+    assert "Warning" not in errors, errors
     return folder
 
 

@@ -1,6 +1,6 @@
 """A molecule: RDKit's object and its canonical SMILES, side by side.
 
-    N  atoms    E  directed edges, both directions of each bond
+N  atoms    E  directed edges, both directions of each bond
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from rdkit import Chem, RDConfig
-from rdkit.Chem import QED, Crippen, rdMolDescriptors
+from rdkit.Chem import QED, rdMolDescriptors
 
 from genesis.domain import Category, Number
 
@@ -36,7 +36,8 @@ def sascorer() -> ModuleType:
     """Ertl and Schuffenhauer's own code, which ships inside the RDKit wheel outside any package."""
     path = Path(RDConfig.RDContribDir) / "SA_Score" / "sascorer.py"
     spec = importlib.util.spec_from_file_location("genesis_sascorer", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -44,7 +45,7 @@ def sascorer() -> ModuleType:
 
 
 _MEASURES: dict[str, Callable[[Chem.Mol], float]] = {
-    "logp": Crippen.MolLogP,
+    "logp": lambda mol: rdMolDescriptors.CalcCrippenDescriptors(mol)[0],
     "qed": QED.qed,
     "sa_score": lambda mol: sascorer().calculateScore(mol),
     "mol_weight": rdMolDescriptors._CalcMolWt,
