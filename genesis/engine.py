@@ -128,6 +128,7 @@ class Engine:
         share: float = 1.0,
         max_rejected: float = 0.1,
         device: str = "auto",
+        tensorboard: bool = False,
         on_encode: OnProgress | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Engine:
@@ -160,7 +161,7 @@ class Engine:
         shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, _room(data.encoded), data.fields)
         torch.manual_seed(config.seed)
         model = Transformer(shape)
-        train.train(model, data.encoded, config, out, on_progress, where)
+        train.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
         provenance = Provenance(
             corpus=data.encoded.meta["corpus"], licence=data.encoded.meta["licence"], items=len(data.encoded),
             items_seen=config.items, seed=config.seed, genesis=genesis.__version__, torch=torch.__version__,

@@ -31,7 +31,7 @@ KEYS = "keys.npy"
 REJECTED = "rejected.csv"
 QUANTILES = 100
 MAX_LABELS = 1_000  # different values of a text column that is to be a category
-ALONE = 4  # parts done in this process before others are started
+ALONE = 2  # parts done in this process before others are started
 
 OnProgress = Callable[[int, int, str], None]
 

@@ -63,6 +63,10 @@ Share = Annotated[
 MaxRejected = Annotated[
     float, flag("--max-rejected", metavar="X", min=0, max=1, help="Share of the rows that may be no items.", panel=FIT)
 ]
+Compile = Annotated[
+    bool, flag("--compile", help="Compile the step: slow to start, then about twice as fast.", panel=FIT)
+]
+Tensorboard = Annotated[bool, flag("--tensorboard", help="Write curves for TensorBoard as well.", panel=FIT)]
 
 
 def train(
@@ -79,6 +83,8 @@ def train(
     learning_rate: LearningRate = 2e-3,
     share: Share = 1.0,
     max_rejected: MaxRejected = 0.1,
+    compile: Compile = False,
+    tensorboard: Tensorboard = False,
     device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
@@ -88,7 +94,9 @@ def train(
     from genesis.prepare import REJECTED
     from genesis.train import TrainConfig
 
-    config = TrainConfig(items=items, batch_tokens=batch_tokens, learning_rate=learning_rate, seed=seed)
+    config = TrainConfig(
+        items=items, batch_tokens=batch_tokens, learning_rate=learning_rate, seed=seed, compile=compile
+    )
 
     def report(progress: Progress) -> None:
         if not quiet:
@@ -107,6 +115,7 @@ def train(
                 share=share,
                 max_rejected=max_rejected,
                 device=device,
+                tensorboard=tensorboard,
                 on_progress=report,
                 on_encode=encoding,
             )

@@ -30,9 +30,8 @@ UNREACHABLE = 1 << 20
 # what one token, and the two that may have to follow it, add to the dues at most: "[", an element and "]"; a branch; a
 # ring; four reserves broken; and for ``_atoms`` two rings more, the atom after a group's opener, an arrow
 NEXT_TOKEN = 3 + 1 + 1 + 4 + 4
-CARBON = 4
 # the cases of a new atom: 0 ... 6 or more free valences; a donor with none; the tokens that hold a bond and an atom;
-# "(" and each bond, taken to be followed by a carbon
+# "(" and each bond, taken to be followed by a carbon, or "$" by a sulfur
 MANY = 7
 DONOR_CASE, MERGED_CASE = MANY + 1, MANY + 2
 OPEN_CASE = MERGED_CASE + len(sx.MERGED)
@@ -57,7 +56,7 @@ def _cases(device: torch.device) -> _Cases:
     merged = list(sx.MERGED.items())
     near = [PENDING] * MERGED_CASE + [order for _, order in merged] + [1] + [near for near, _ in sx.KINDS]
     free = [*range(MANY + 1), 0, *(sx.NEUTRAL[token[1]] - order for token, order in merged)]
-    free += [CARBON - 1] + [max(CARBON - far, 0) for _, far in sx.KINDS]
+    free += [sx.NEUTRAL["S" if far == 4 else "C"] - far for far in (1, *(far for _, far in sx.KINDS))]
 
     def words(values: object) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=device).unsqueeze(-1)

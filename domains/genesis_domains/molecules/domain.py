@@ -49,9 +49,11 @@ class Molecules:
         return torch.tensor([IDS[token] for token in tokens], dtype=torch.int64)
 
     def decode(self, x: Tensor) -> Molecule | None:
-        text = "".join(VOCAB[i] if 0 <= i < len(VOCAB) and i > EOS else " " for i in x.tolist())
+        tokens = x.tolist()
+        if not all(EOS < token < len(VOCAB) for token in tokens):
+            return None
         try:
-            item = Molecule.from_smiles(text)
+            item = Molecule.from_smiles("".join(VOCAB[token] for token in tokens))
             item.mol  # noqa: B018 - what RDKit cannot read back is no valid item
         except EncodeError:
             return None

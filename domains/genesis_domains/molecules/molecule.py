@@ -70,25 +70,31 @@ class Molecule:
 
     @classmethod
     def from_mol(cls, mol: Chem.Mol) -> Molecule:
-        """Take a sanitised RDKit molecule; EncodeError when it is empty or too large."""
+        """Take a sanitised RDKit molecule; EncodeError when it is empty, too large, or no SMILES says what it is."""
         _quiet()
         if mol.GetNumAtoms() == 0:
             raise EncodeError("a molecule without atoms")
         if mol.GetNumHeavyAtoms() > MAX_HEAVY_ATOMS:
             raise EncodeError(f"{mol.GetNumHeavyAtoms()} heavy atoms; at most {MAX_HEAVY_ATOMS} are read")
-        return cls(Chem.MolToSmiles(mol))
+        smiles = str(Chem.MolToSmiles(mol))
+        if "~" in smiles and any(b.IsInRing() and b.GetBondType() == Chem.BondType.UNSPECIFIED for b in mol.GetBonds()):
+            raise EncodeError(f"{smiles}: an any-bond in a ring, which RDKit would read back as a single bond")
+        return cls(smiles)
 
     def kekule(self) -> str:
         """The canonical SMILES with alternating bonds written out: ``C1=CC=CC=C1`` for benzene.
 
         Validity of this form is local (valences, rings, branches), which an automaton can guarantee; whether aromatic
         SMILES has a Kekulé structure is a matching problem over the whole ring system. EncodeError where RDKit cannot
-        read the SMILES that it wrote, which happens to odd aromatic rings and to any-bonds in rings.
+        read the SMILES that it wrote, which happens to rings of odd atoms that it calls aromatic.
         """
         mol = Chem.MolFromSmiles(self.smiles)  # the canonical atom order makes the choice of structure repeatable
         if mol is None:
             raise EncodeError(f"{self.smiles}: RDKit writes this SMILES but cannot read it")
-        Chem.Kekulize(mol, clearAromaticFlags=True)
+        try:
+            Chem.Kekulize(mol, clearAromaticFlags=True)
+        except Chem.KekulizeException as error:
+            raise EncodeError(f"{self.smiles}: RDKit finds no Kekulé structure of what it has read") from error
         return str(Chem.MolToSmiles(mol, kekuleSmiles=True))
 
     def graph(self) -> Graph:

@@ -27,7 +27,7 @@ PROPERTIES: dict[str, Number | Category] = {
     "aromatic_rings": Number("", 0, 100, "aromatic rings", integer=True),
     "fraction_csp3": Number("", 0, 1, "share of carbon atoms that are sp3"),
     "stereo_centers": Number("", 0, 100, "tetrahedral stereo centres, specified or not", integer=True),
-    "heavy_atoms": Number("", 1, 500, "atoms other than hydrogen", integer=True),
+    "heavy_atoms": Number("", 0, 500, "atoms other than hydrogen", integer=True),
 }
 
 
