@@ -312,7 +312,9 @@ class TestBudget:
 
     def test_no_search_finds_a_shorter_end(self) -> None:
         """Random beginnings full of rings: what the formula asks for is what the search finds."""
-        pool = torch.tensor([IDS[t] for t in "C ( ) 1 2 3 4 5 6 7 = O N # ->".split()])
+        pool = torch.tensor(
+            [IDS[t] for t in ["C", "(", ")", "1", "2", "3", "4", "5", "6", "7", "=", "O", "N", "#", "->"]]
+        )
         chance = torch.tensor([3, 3, 1, 3, 3, 3, 3, 3, 3, 3, 0.6, 0.4, 0.4, 0.1, 0.1])
         draws = torch.Generator().manual_seed(0)
         compared = 0
@@ -334,7 +336,7 @@ class TestBudget:
         start = GRAMMAR.start(3, CPU)
         assert not GRAMMAR.allowed(start, 1).any()
         short = GRAMMAR.allowed(start, 2)[0].nonzero()[:, 0].tolist()
-        assert [VOCAB[i] for i in short] == "B C N O P S F Cl Br I *".split()
+        assert [VOCAB[i] for i in short] == ["B", "C", "N", "O", "P", "S", "F", "Cl", "Br", "I", "*"]
 
 
 class TestWalks:
@@ -378,7 +380,7 @@ class TestWalks:
     def test_what_rdkit_writes_of_a_walk_is_allowed(self) -> None:
         """Organic atoms, not brackets and dative bonds: there the limits in the grammar's docstring show."""
         organic = RINGS.clone()
-        organic[[IDS[t] for t in "[ -> <- ~ *".split()]] = 0
+        organic[[IDS[t] for t in ["[", "->", "<-", "~", "*"]]] = 0
         forms = []
         for text in walk(500, 24, 3, organic) + walk(300, 40, 4, organic):
             try:
@@ -472,7 +474,29 @@ class TestContract:
         assert refused(forms) == []
 
 
-METALS = "Fe Co Pt Pd Zn Cu Hg Sn As Se Al Ti Mn Au Ag Gd Sb Bi Tc Li Mg".split()
+METALS = [
+    "Fe",
+    "Co",
+    "Pt",
+    "Pd",
+    "Zn",
+    "Cu",
+    "Hg",
+    "Sn",
+    "As",
+    "Se",
+    "Al",
+    "Ti",
+    "Mn",
+    "Au",
+    "Ag",
+    "Gd",
+    "Sb",
+    "Bi",
+    "Tc",
+    "Li",
+    "Mg",
+]
 
 
 def readable(text: str) -> list[str]:

@@ -150,7 +150,7 @@ class SmilesGrammar:
         capacity = tables.capacity.index_select(0, _place(head.element, head.charge)) - head.hydrogens
         capacity = torch.where(bracket, capacity, read.capacity)
         nature = tables.nature.index_select(0, head.element) * bracket
-        nature = torch.where((nature == st.DONOR) & (head.charge != 0), 0, nature)
+        nature *= torch.where(nature == st.PROTON, head.atom == 0, head.charge == 0)
         leaves, returns = mode == sx.START, (mode == sx.AFTER)
         bond, settled = (mode == sx.BOND) | (mode == sx.LINK), attach | ring
         made = head.made + attach.long()
