@@ -127,6 +127,9 @@ class RunFolder:
             self._curves = self._writer(str(self.path / "curves"), purge_step=state.step + 1)
 
     def log(self, progress: Progress) -> None:
+        """Add a line to the log, and a point to every curve."""
+        if not self.writes:
+            return
         record = asdict(progress)
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(record, allow_nan=False) + "\n")

@@ -102,10 +102,10 @@ def train(
             if keep or window.age() > PATIENCE:
                 held_out = learner.held_out(watch) if keep and watch and not stopping else None
                 progress = window.report(state, rate, held_out)
+                folder.log(progress)  # before the checkpoint: a run that goes on from it then misses no line
                 if keep:
                     folder.save(learner.tensors(), state)
                 if folder.writes:
-                    folder.log(progress)
                     interruption.during(on_progress, progress)
                 window = _Window(state)
             if stopping:

@@ -128,6 +128,7 @@ def test_bf16_on_the_cpu_follows_fp32(corpus, new_model, config, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
 def test_compiled_steps_are_the_same(corpus, new_model, config, tmp_path):
     for compile in (False, True):
         train(new_model(), corpus, config(compile=compile, items=200), tmp_path / str(compile))

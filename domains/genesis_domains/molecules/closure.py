@@ -240,7 +240,8 @@ class Dues:
         now = torch.minimum(self.closable, (left - 1).clamp_min_(0))
         most = self.most - ((self.most_groups == self.most_heads) & (self.most_groups <= now)).long()
         atoms = _atoms(self.count + 1 - now, torch.maximum(most, self.own + 2), left < 1)
-        return (self.due + 1 + atoms).masked_fill_(~able, UNREACHABLE)
+        due: Tensor = (self.due + 1 + atoms).masked_fill_(~able, UNREACHABLE)
+        return due
 
     def returned(self) -> Tensor:
         """``[B]``: dues after ``)``, which no ring opened in the branch may outlive."""
@@ -260,7 +261,8 @@ class Dues:
         later = _atoms(self.count, torch.maximum(self.most, below_own + (below_own > 0)), below.free < 1)
         later.masked_fill_((below.index < 0) | (outside > 0), UNREACHABLE)
         atoms = torch.minimum(chain.masked_fill_(~site, UNREACHABLE), later).masked_fill_(self.count == 0, 0)
-        return (self.due - 1 + atoms).masked_fill_(~able, UNREACHABLE)
+        due: Tensor = (self.due - 1 + atoms).masked_fill_(~able, UNREACHABLE)
+        return due
 
 
 def _atoms(rings: Tensor, least: Tensor, cost: Tensor) -> Tensor:
