@@ -189,7 +189,8 @@ class Dues:
         later = _atoms(self.count - now, torch.maximum(most, own + (own > 0)), cost)
         fits = waits | ((self.outside == outside_groups) & (self.outside <= free))
         later.masked_fill_(~(fits & (onto | (self.site.index >= 0))), UNREACHABLE)
-        atoms = torch.minimum(chain, later).masked_fill_((self.count == groups) & (free >= self.count), 0)
+        atoms = torch.minimum(chain, later)
+        atoms = torch.where(self.count == groups, torch.minimum(atoms, _arrows(self.count, free, case.donor)), atoms)
         return atoms.add_(self.due + branch).add_((-left).clamp_min_(0))
 
     def closed(self, kinds: int) -> Tensor:
@@ -226,7 +227,8 @@ class Dues:
         own = site_own - (site_heads & every).long()
         later = _atoms(count - now, torch.maximum(least, own + (own > 0)), self.site_cost)
         later.masked_fill_(~(returns & (outside == outside_heads) & (outside <= spare)), UNREACHABLE)
-        atoms = torch.minimum(chain, later).masked_fill_((count == closable) & (spare >= count), 0)
+        atoms = torch.minimum(chain, later)
+        atoms = torch.where(count == closable, torch.minimum(atoms, _arrows(count, spare, self.donor)), atoms)
         mended = (far == 0) & (rings.slack < 0)
         dues = atoms.add_(self.due - 1).add_((-left).clamp_min_(0)).sub_(mended.long())
         return dues.masked_fill_(~able, UNREACHABLE)
@@ -268,6 +270,12 @@ class Dues:
 def _atoms(rings: Tensor, least: Tensor, cost: Tensor) -> Tensor:
     """Atoms of a chain on which so many rings are closed, one an atom of the largest group; ``cost`` is an arrow."""
     return torch.maximum(rings >> 1, least).clamp_min_(1) + cost
+
+
+def _arrows(rings: Tensor, free: Tensor, donor: Tensor) -> Tensor:
+    """Arrows with which an atom closes so many rings itself; only a donor can where its free valence is too small."""
+    short = (rings - free).clamp_min_(0)
+    return torch.where(donor | (short == 0), short, UNREACHABLE)
 
 
 def _count(mask: Tensor) -> Tensor:
