@@ -81,7 +81,7 @@ def refused(texts: Sequence[str], spare: int = 0) -> list[str]:
     longest = int(lengths.max())
     written = torch.tensor([[BOS] * (longest - len(row)) + row for row in rows])
     start = GRAMMAR.start(len(rows), CPU)
-    now, said = start, {}
+    now, said = start, dict[int, str]()
     for t in range(longest):
         begun = lengths >= longest - t
         allowed = GRAMMAR.allowed(now, longest - t + spare).gather(1, written[:, t : t + 1])[:, 0]

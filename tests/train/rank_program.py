@@ -17,11 +17,12 @@ import torch
 from conftest import make_config, make_model
 
 from genesis.data.encoded import open_encoded
-from genesis.train import train
+from genesis.train import loop, train
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    loop.PATIENCE = float("inf")
     rank = int(os.environ["RANK"])
     corpus = open_encoded(folder / "corpus")
 

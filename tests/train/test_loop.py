@@ -19,7 +19,7 @@ from genesis.data.batches import collate, drop_conditions, epochs
 from genesis.data.encoded import Row, write
 from genesis.errors import GenesisError, UsageError
 from genesis.models.transformer import Transformer
-from genesis.train import learning_rate, train
+from genesis.train import learning_rate, loop, train
 from genesis.train.config import averaging
 
 
@@ -106,6 +106,14 @@ def test_it_learns_and_leaves_a_log_and_two_checkpoints(corpus, model, config, t
     steps = sorted(p.name for p in (tmp_path / "steps").iterdir())
     assert steps == [f"{line['step']:08d}" for line in record[-2:]]
     assert not list((tmp_path / "steps").rglob("*.part"))
+
+
+def test_a_slow_run_reports_between_its_checkpoints(corpus, model, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "PATIENCE", 0)
+    train(model, corpus, config(items=150), tmp_path)
+    record = lines(tmp_path)
+    assert [line["step"] for line in record] == list(range(1, len(record) + 1))
+    assert [line["held_out"] is not None for line in record[:-1]] == [line["step"] % 5 == 0 for line in record[:-1]]
 
 
 def test_held_out_loss_is_that_of_the_averaged_weights(corpus, model, config, tmp_path):
