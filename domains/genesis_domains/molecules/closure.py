@@ -156,6 +156,7 @@ class Dues:
         self.free = head.free + self.donor * self.own  # what a bond may take
         self.site_cost = (site.free < 1).long()
         broken = ((-rings.slack).clamp_min_(0) * rings.first).sum(0)
+        self.whole = broken == 0
         # what the current atom has broken is counted again with what it breaks next
         self.due = 1 + head.depth + self.count + broken - (-head.free).clamp_min_(0)
         self.returns = (site.index >= 0) & (self.outside == 0)
@@ -190,7 +191,8 @@ class Dues:
         fits = waits | ((self.outside == outside_groups) & (self.outside <= free))
         later.masked_fill_(~(fits & (onto | (self.site.index >= 0))), UNREACHABLE)
         atoms = torch.minimum(chain, later)
-        atoms = torch.where(self.count == groups, torch.minimum(atoms, _arrows(self.count, free, case.donor)), atoms)
+        giving = case.donor & (left >= 0) & self.whole
+        atoms = torch.where(self.count == groups, torch.minimum(atoms, _arrows(self.count, free, giving)), atoms)
         return atoms.add_(self.due + branch).add_((-left).clamp_min_(0))
 
     def closed(self, kinds: int) -> Tensor:
@@ -228,7 +230,8 @@ class Dues:
         later = _atoms(count - now, torch.maximum(least, own + (own > 0)), self.site_cost)
         later.masked_fill_(~(returns & (outside == outside_heads) & (outside <= spare)), UNREACHABLE)
         atoms = torch.minimum(chain, later)
-        atoms = torch.where(count == closable, torch.minimum(atoms, _arrows(count, spare, self.donor)), atoms)
+        arrows = _arrows(count, spare, self.donor & self.whole)
+        atoms = torch.where(count == closable, torch.minimum(atoms, arrows), atoms)
         mended = (far == 0) & (rings.slack < 0)
         dues = atoms.add_(self.due - 1).add_((-left).clamp_min_(0)).sub_(mended.long())
         return dues.masked_fill_(~able, UNREACHABLE)
@@ -273,7 +276,10 @@ def _atoms(rings: Tensor, least: Tensor, cost: Tensor) -> Tensor:
 
 
 def _arrows(rings: Tensor, free: Tensor, donor: Tensor) -> Tensor:
-    """Arrows with which an atom closes so many rings itself; only a donor can where its free valence is too small."""
+    """Arrows with which an atom closes so many rings itself; only a donor can where its free valence is too small.
+
+    No reserve may be broken: two donors cannot both give.
+    """
     short = (rings - free).clamp_min_(0)
     return torch.where(donor | (short == 0), short, UNREACHABLE)
 
