@@ -89,14 +89,12 @@ def prepare(
 
     def rows() -> Iterator[Row]:
         nonlocal seen
-        for part, reading in _encoded_parts(domain_name, domain, files, column, measured, workers):
+        for part, reading in _encoded_parts(domain_name, domain, files, column, measured, share, workers):
             rejected.extend(reading.rejected)
             rejected.extend(part.rejected)
             seen += len(reading.items) + len(reading.rejected)
             extra = _columns(reading, targets, labels)
             for row, key, at in zip(part.rows, part.keys, part.kept, strict=True):
-                if share < 1 and _stable(key) >= share:
-                    continue
                 hashes.append(key_hash(key))
                 own = [values[at] for values in extra]
                 yield Row(row.tokens, np.concatenate((row.values, np.array(own, np.float32))), row.held_out)
@@ -190,11 +188,12 @@ def _encoded_parts(
     files: Sequence[Path],
     column: str | None,
     names: tuple[str, ...],
+    share: float,
     workers: int | None,
 ) -> Iterator[tuple[_Part, Reading]]:
     parts = (part for file in files for part in domain.read_parts(file, column))
     for _, part in zip(range(ALONE), parts, strict=False):
-        yield encode_part(domain_name, part, names), part
+        yield encode_part(domain_name, part, names, share), part
     from loky import ProcessPoolExecutor
 
     pool, count = None, workers or os.cpu_count() or 1
@@ -202,10 +201,10 @@ def _encoded_parts(
     try:
         for part in parts:
             if count == 1:
-                yield encode_part(domain_name, part, names), part
+                yield encode_part(domain_name, part, names, share), part
                 continue
             pool = pool or ProcessPoolExecutor(count)
-            waiting.append((pool.submit(encode_part, domain_name, part, names), part))
+            waiting.append((pool.submit(encode_part, domain_name, part, names, share), part))
             if len(waiting) >= 3 * count:
                 future, read = waiting.popleft()
                 yield future.result(), read
@@ -217,12 +216,14 @@ def _encoded_parts(
             pool.shutdown(kill_workers=True)
 
 
-def encode_part(domain_name: str, part: Reading, names: tuple[str, ...]) -> _Part:
-    """Tokens and measured values of the items of one part; runs in a worker process."""
+def encode_part(domain_name: str, part: Reading, names: tuple[str, ...], share: float = 1.0) -> _Part:
+    """Tokens and measured values of the chosen items of one part; runs in a worker process."""
     domain = registry.domain(domain_name)
     out = _Part([], [], [], [])
     for at, item in enumerate(part.items):
         key = domain.key(item)
+        if share < 1 and _stable(key) >= share:
+            continue
         try:
             tokens = domain.encode(item).numpy().astype(np.uint16)
         except EncodeError as error:

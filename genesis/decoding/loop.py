@@ -122,6 +122,10 @@ class _Net:
         one = slice(1 if alike else None)
         self.modulations = [m.map(lambda t: t[one, 0]) for m in modulations]  # [R, D]: one position, so no T axis
         self.gain, self.shift, self.dtype = gain[one, 0], shift[one, 0], dtype
+        self.account = decoder.model.account  # where nothing numeric is asked, nothing of it enters the stream
+        self.asked = decoder.model.conditioner.standardised(values)  # [R, N]
+        self.reading = config.reading if not self.asked.isnan().all() else 0
+        self.spent = torch.zeros_like(self.asked)
         rows, G, K = len(values), config.kv_heads, config.dim // config.heads
         # float32 on a CPU: the small products of attention gain nothing from bf16 there, and casting costs
         shape, kind = (rows, G, room, K), torch.float32 if values.device.type == "cpu" else dtype
@@ -133,7 +137,12 @@ class _Net:
         x = self.fast.embed(token) + self.fast.position.weight[t]
         cos, sin = self.fast.cos[t : t + 1], self.fast.sin[t : t + 1]
         branch = gate = None
-        for block, m, keys, values in zip(self.blocks, self.modulations, self.keys, self.values, strict=True):
+        layers = zip(self.blocks, self.modulations, self.keys, self.values, strict=True)
+        for number, (block, m, keys, values) in enumerate(layers):
+            if self.account is not None and self.reading and number == self.reading:
+                x = x + branch
+                self.spent = self.spent + self.account.contributions(x)
+                x, branch = x + self.account.enter(self.asked, self.spent), None
             x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
             q, k, v = block.project(y.to(self.dtype)[:, None], cos, sin)
             a = decode_attention(q[:, 0], k[:, 0], v[:, 0], keys, values, t)
@@ -150,8 +159,9 @@ class _Net:
             self.values[layer] = values.new_empty(len(chosen), *values.shape[1:])
             self.keys[layer][:, :, :live] = keys[:, :, :live][chosen]
             self.values[layer][:, :, :live] = values[:, :, :live][chosen]
+        self.asked, self.spent = self.asked[chosen], self.spent[chosen]
         if len(self.gain) > 1:
-            self.modulations = [m.map(lambda t: t[chosen]) for m in self.modulations]
+            self.modulations = [m.map(lambda t: t[chosen] if len(t) > 1 else t) for m in self.modulations]
             self.gain, self.shift = self.gain[chosen], self.shift[chosen]
 
 

@@ -13,17 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from genesis.errors import UsageError
+from genesis.nn.account import Account
 from genesis.nn.block import Block, Modulation, rotary_table
-from genesis.nn.conditioner import Conditioner, ConditionField, embedding
+from genesis.nn.conditioner import Conditioner, ConditionField, NumberField, embedding
 from genesis.ops import modulated_norm
 
 Size = Literal["tiny", "small", "base", "large"]
-# width, depth, heads, key-value heads, feed-forward width, condition width
-SIZES: dict[str, tuple[int, int, int, int, int, int]] = {
-    "tiny": (64, 2, 2, 1, 192, 32),  # 0.17 M parameters with 272 tokens and 10 properties: tests
-    "small": (256, 6, 8, 2, 640, 128),  # 5.4 M: the presets trained on two CPU cores
-    "base": (384, 8, 6, 2, 1024, 192),  # 17 M
-    "large": (768, 12, 12, 4, 2048, 256),  # 91 M: a GPU
+# width, depth, heads, key-value heads, feed-forward width, condition width, blocks that read before conditions enter
+SIZES: dict[str, tuple[int, int, int, int, int, int, int]] = {
+    "tiny": (64, 2, 2, 1, 192, 32, 1),  # 0.17 M parameters with 272 tokens and 10 properties: tests
+    "small": (256, 6, 8, 2, 640, 128, 2),  # 5.0 M: the presets trained on two CPU cores
+    "base": (384, 8, 6, 2, 1024, 192, 2),  # 16 M
+    "large": (768, 12, 12, 4, 2048, 256, 3),  # 87 M: a GPU
 }
 
 
@@ -40,6 +41,8 @@ class TransformerConfig(BaseModel):
     ff_dim: int = Field(ge=8, le=32_768)
     cond_dim: int = Field(ge=8, le=8_192)
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
+    # the first blocks read the tokens alone, to keep an account of the numeric properties; 0: no account
+    reading: int = Field(default=0, ge=0, le=128)
 
     @model_validator(mode="after")
     def _divides(self) -> TransformerConfig:
@@ -47,6 +50,11 @@ class TransformerConfig(BaseModel):
             raise ValueError(f"dim {self.dim} is no multiple of 2 x {self.heads} heads, which rotary positions need")
         if self.heads % self.kv_heads:
             raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} key-value heads evenly")
+        if self.reading and not (self.reading < self.depth and self.numbers):
+            raise ValueError(
+                f"reading {self.reading} of {self.depth} blocks with {self.numbers} numeric fields; an account needs a "
+                "block above it and a number to keep"
+            )
         if len({field.name for field in self.fields}) < len(self.fields):
             raise ValueError(f"a field occurs twice in {', '.join(field.name for field in self.fields)}")
         return self
@@ -54,9 +62,15 @@ class TransformerConfig(BaseModel):
     @classmethod
     def of(cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...]) -> TransformerConfig:
         """The one dial: everything else follows from ``size``."""
-        dim, depth, heads, kv_heads, ff_dim, cond_dim = SIZES[size]
+        dim, depth, heads, kv_heads, ff_dim, cond_dim, reading = SIZES[size]
+        numeric = any(isinstance(field, NumberField) for field in fields)
         return cls(vocab=vocab, max_length=max_length, dim=dim, depth=depth, heads=heads, kv_heads=kv_heads,
-                   ff_dim=ff_dim, cond_dim=cond_dim, fields=fields)  # fmt: skip
+                   ff_dim=ff_dim, cond_dim=cond_dim, fields=fields, reading=reading if numeric else 0)  # fmt: skip
+
+    @property
+    def numbers(self) -> int:
+        """How many of the fields are numbers."""
+        return sum(isinstance(field, NumberField) for field in self.fields)
 
 
 class Transformer(nn.Module):
@@ -76,8 +90,10 @@ class Transformer(nn.Module):
         self.position = embedding(config.max_length, d)
         self.conditioner = Conditioner(config.fields, config.cond_dim)
         self.blocks = nn.ModuleList(
-            Block(d, config.heads, config.kv_heads, config.ff_dim, config.cond_dim) for _ in range(config.depth)
+            Block(d, config.heads, config.kv_heads, config.ff_dim, None if i < config.reading else config.cond_dim)
+            for i in range(config.depth)
         )
+        self.account = Account(config.numbers, d) if config.reading else None
         self.head_norm = nn.Linear(config.cond_dim, 2 * d)
         self.head = nn.Linear(d, config.vocab)
         self.register_buffer("cos", None, persistent=False)
@@ -93,6 +109,8 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.head_norm.bias)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        if self.account is not None:
+            self.account.initialise()
         for block in self.layers:  # so that the stream does not grow with the depth
             nn.init.normal_(block.out.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
             nn.init.normal_(block.down.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
@@ -114,21 +132,41 @@ class Transformer(nn.Module):
         return [block.modulation(c) for block in self.layers], 1 + scale, shift
 
     def forward(self, tokens: Tensor, values: Tensor) -> Tensor:
+        return self._read(tokens, values)[0]
+
+    def _read(self, tokens: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and the account ``[B, T, N]`` after each token."""
         T, most = tokens.shape[1], self.config.max_length
         if most < T:
             raise UsageError(f"a sequence of {T} tokens; this network was made for at most {most}")
         modulations, gain, shift = self.modulations(values)
         x = self.embed(tokens) + self.position.weight[:T]
         cos, sin = self.cos[:T], self.sin[:T]
-        branch = gate = None
-        for block, m in zip(self.layers, modulations, strict=True):
+        branch = gate = v = None
+        for number, (block, m) in enumerate(zip(self.layers, modulations, strict=True)):
+            if self.account is not None and number == self.config.reading:
+                x = x + branch  # no gate: nothing is modulated below
+                v = self.account.contributions(x).cumsum(1)
+                x, branch = x + self.account.enter(self.conditioner.standardised(values)[:, None], v), None
             x, branch = block(x, branch, gate, m, cos, sin)
             gate = m.gate_f
         _, y = modulated_norm(x, branch, gate, gain, shift)
-        logits: Tensor = self.head(y)
-        return logits
+        return self.head(y), v
+
+    def nats(self, tokens: Tensor, values: Tensor) -> Tensor:
+        """-log p of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0), summed over all but the padding."""
+        return _cross_entropy(self(tokens[:, :-1], values), tokens)
 
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
-        """Nats of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0), summed over all but the padding."""
-        logits = self(tokens[:, :-1], values)
-        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=0, reduction="sum")
+        """:meth:`nats`, and the error of the account at the end of each item, in standard deviations."""
+        logits, v = self._read(tokens[:, :-1], values)
+        nats = _cross_entropy(logits, tokens)
+        if self.account is None or v is None:
+            return nats
+        last = ((tokens != 0).sum(1) - 2).clamp(min=0)  # the position that predicts <eos>
+        closed = v.gather(1, last[:, None, None].expand(-1, 1, v.shape[-1]))[:, 0]
+        return nats + self.account.error(self.conditioner.standardised(values), closed)
+
+
+def _cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=0, reduction="sum")

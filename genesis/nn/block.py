@@ -44,19 +44,24 @@ def rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
 class Block(nn.Module):
     """Attention and a gated feed-forward (SwiGLU, Shazeer 2020), each behind a modulated RMS norm."""
 
-    def __init__(self, dim: int, heads: int, kv_heads: int, ff_dim: int, cond_dim: int) -> None:
+    def __init__(self, dim: int, heads: int, kv_heads: int, ff_dim: int, cond_dim: int | None) -> None:
+        """``cond_dim`` None: a block that no condition reaches."""
         super().__init__()
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
+        self.dim, self.heads, self.kv_heads, self.head_dim = dim, heads, kv_heads, dim // heads
         self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.up = nn.Linear(dim, 2 * ff_dim, bias=False)
         self.down = nn.Linear(ff_dim, dim, bias=False)
-        self.modulate = nn.Linear(cond_dim, 6 * dim)
-        nn.init.zeros_(self.modulate.weight)  # every block starts unconditioned: gain 1, shift 0, gate 1
-        nn.init.zeros_(self.modulate.bias)
+        self.modulate = None if cond_dim is None else nn.Linear(cond_dim, 6 * dim)
+        if self.modulate is not None:  # every block starts unconditioned: gain 1, shift 0, gate 1
+            nn.init.zeros_(self.modulate.weight)
+            nn.init.zeros_(self.modulate.bias)
 
     def modulation(self, c: Tensor) -> Modulation:
-        """The six vectors of a condition ``[B, C]``."""
+        """The six vectors of a condition ``[B, C]``; one row that serves every item where no condition enters."""
+        if self.modulate is None:
+            one, zero = c.new_ones(1, 1, self.dim), c.new_zeros(1, 1, self.dim)
+            return Modulation(one, zero, one, one, zero, one)
         scale_a, shift_a, gate_a, scale_f, shift_f, gate_f = self.modulate(c)[:, None].chunk(6, -1)
         return Modulation(1 + scale_a, shift_a, 1 + gate_a, 1 + scale_f, shift_f, 1 + gate_f)
 

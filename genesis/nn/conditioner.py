@@ -87,11 +87,14 @@ class Conditioner(nn.Module):
         self.mean = torch.tensor([f.mean for f in numbers.values()])
         self.std = torch.tensor([f.std for f in numbers.values()])
 
+    def standardised(self, values: Tensor) -> Tensor:
+        """``[B, N]``: the numbers of ``values [B, P]`` in standard deviations from the mean, NaN if absent."""
+        return (values[:, self.columns] - self.mean) / self.std
+
     def forward(self, values: Tensor) -> Tensor:
         missing = values.isnan()
         c = missing.to(self.absent.dtype) @ self.absent
-        x = (values[:, self.columns].nan_to_num() - self.mean) / self.std
-        x = x.clamp(-FAR, FAR)[..., None]
+        x = self.standardised(values).nan_to_num().clamp(-FAR, FAR)[..., None]
         waves = x * (2.0 ** torch.arange(FREQUENCIES, device=x.device) * (math.pi / 4))
         features = torch.cat((x, waves.sin(), waves.cos()), -1)  # [B, P, F]
         features = features * ~missing[:, self.columns, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import lzma
+import math
 from pathlib import Path
 
 import numpy as np
@@ -117,11 +118,16 @@ def test_dropped_conditions_have_the_promised_statistics():
     rows, width, none = 40_000, 5, 0.25
     kept = ~drop_conditions(torch.zeros(rows, width), 1, 2, none).isnan()
     counts = torch.bincount(kept.sum(-1), minlength=width + 1) / rows
-    # given one uniform keep probability for a row, each number kept of 0..5 is equally likely: 1 / 6 (Beta-binomial)
-    expected = torch.full((width + 1,), (1 - none) / (width + 1))
+    # the square of a uniform number is Beta(1/2, 1), so the number kept is beta-binomial
+    beta = torch.tensor([_beta(k + 0.5, width - k + 1) * math.comb(width, k) / _beta(0.5, 1) for k in range(width + 1)])
+    expected = (1 - none) * beta
     expected[0] += none
     torch.testing.assert_close(counts, expected, rtol=0, atol=4 * 0.5 / rows**0.5)
-    torch.testing.assert_close(kept.float().mean(0), torch.full((width,), (1 - none) / 2), rtol=0, atol=0.01)
+    torch.testing.assert_close(kept.float().mean(0), torch.full((width,), (1 - none) / 3), rtol=0, atol=0.01)
+
+
+def _beta(a: float, b: float) -> float:
+    return math.gamma(a) * math.gamma(b) / math.gamma(a + b)
 
 
 def test_dropping_is_a_function_of_seed_and_step_and_keeps_values():

@@ -101,7 +101,7 @@ def test_a_new_model_ignores_its_conditions_and_is_nearly_uniform():
     model = Transformer(TransformerConfig.of("tiny", 64, 16, FIELDS))
     tokens, values = draw(3, 12)
     torch.testing.assert_close(model(tokens, values.float()), model(tokens, torch.full((3, 2), NAN)))
-    assert model.loss(tokens, values.float()).item() / 33 == pytest.approx(math.log(64), rel=0.02)
+    assert model.nats(tokens, values.float()).item() / 33 == pytest.approx(math.log(64), rel=0.02)
 
 
 def test_loss_is_the_cross_entropy_counted_by_hand(model):
@@ -114,7 +114,45 @@ def test_loss_is_the_cross_entropy_counted_by_hand(model):
         if target != PAD:
             z = logits[row, column]
             nats -= float(z[target]) - math.log(sum(math.exp(float(x)) for x in z))
-    assert model.loss(tokens, values).item() == pytest.approx(nats, rel=1e-6)
+    assert model.nats(tokens, values).item() == pytest.approx(nats, rel=1e-6)
+    assert model.loss(tokens, torch.full_like(values, NAN)).item() == pytest.approx(
+        model.nats(tokens, torch.full_like(values, NAN)).item()
+    )
+
+
+@torch.no_grad()
+def test_the_account_is_what_its_contributions_add_up_to(model):
+    """By hand: two Huber distances of the closed accounts from the targets, at the token before <eos>."""
+    tokens, values = draw(2, 6)
+    tokens[:, -1] = EOS
+    tokens[1, 3:] = torch.tensor([EOS, PAD, PAD])
+    x = model.embed(tokens) + model.position.weight[:6]
+    x, branch = model.layers[0](
+        x,
+        None,
+        None,
+        model.layers[0].modulation(values.new_zeros(2, 1)),
+        model.cos[:6].double(),
+        model.sin[:6].double(),
+    )
+    x = x + branch
+    y = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    a = (y.float() @ model.account.contribution.weight.float().T + model.account.contribution.bias.float())[..., 0]
+    error = 0.0
+    for row, end in ((0, 5), (1, 3)):
+        z = (float(values[row, 0]) - 0.7) / 0.1
+        off = abs(float(a[row, :end].sum()) - z)
+        error += 0.5 * off**2 if off < 1 else off - 0.5
+    extra = model.loss(tokens, values) - model.nats(tokens, values)
+    assert extra.item() == pytest.approx(error, rel=1e-4)
+
+
+def test_the_account_does_not_see_what_it_is_compared_with(model):
+    """A target that could be read by the blocks below would simply be copied into the account."""
+    tokens, values = draw(2, 9)
+    other = values + 0.03
+    assert torch.equal(model._read(tokens, values)[1], model._read(tokens, other)[1])
+    assert not torch.equal(model(tokens, values), model(tokens, other))
 
 
 def test_probabilities_of_all_sequences_sum_to_one():
@@ -129,7 +167,7 @@ def test_probabilities_of_all_sequences_sum_to_one():
             tokens = torch.tensor([[BOS, *text, *([EOS] if length < limit else [])] for text in texts])
             padded = torch.nn.functional.pad(tokens, (0, limit + 1 - tokens.shape[1]))
             with torch.no_grad():
-                log_p = [-float(model.loss(row[None], values.double())) for row in padded]
+                log_p = [-float(model.nats(row[None], values.double())) for row in padded]
             total += sum(map(math.exp, log_p))
         assert total == pytest.approx(1, abs=1e-6)
 
@@ -154,15 +192,15 @@ def test_it_learns_a_grammar_and_what_its_condition_says():
     # the entropy that is left: 2 and 4 equally likely texts of the lengths asked for
     entropy = sum(len(half) * math.log(2) for half in halves) / len(halves)
     with torch.no_grad():
-        assert float(model.loss(tokens, values)) / len(halves) == pytest.approx(entropy, rel=0.05)
+        assert float(model.nats(tokens, values)) / len(halves) == pytest.approx(entropy, rel=0.05)
         mass = {1: 0.0, 2: 0.0}
         for row, half in enumerate(halves):  # what the model gives to the texts when it is asked for the long ones
-            mass[len(half)] += math.exp(-float(model.loss(tokens[row : row + 1], torch.tensor([[4.0]]))))
+            mass[len(half)] += math.exp(-float(model.nats(tokens[row : row + 1], torch.tensor([[4.0]]))))
     assert mass[2] > 0.95
     assert mass[1] < 0.03
 
 
-@pytest.mark.parametrize(("size", "millions"), [("tiny", 0.17), ("small", 5.4), ("base", 17), ("large", 91)])
+@pytest.mark.parametrize(("size", "millions"), [("tiny", 0.17), ("small", 5.0), ("base", 16), ("large", 87)])
 def test_the_dial_gives_the_documented_number_of_parameters(size, millions):
     fields = tuple(NumberField(name=str(i), mean=0, std=1, quantiles=()) for i in range(10))
     with torch.device("meta"):
@@ -170,11 +208,12 @@ def test_the_dial_gives_the_documented_number_of_parameters(size, millions):
     count = sum(p.numel() for p in model.parameters())
     assert count == pytest.approx(millions * 1e6, rel=0.03)
 
-    dim, depth, heads, kv_heads, ff, cond = SIZES[size]
-    block = dim * dim * (1 + 2 * kv_heads / heads) + dim * dim + 3 * dim * ff + 6 * dim * (cond + 1)
+    dim, depth, heads, kv_heads, ff, cond, reading = SIZES[size]
+    block = dim * dim * (1 + 2 * kv_heads / heads) + dim * dim + 3 * dim * ff
+    modulation, account = 6 * dim * (cond + 1), 10 * (dim + 1) + 10 * 15 * dim
     conditioner = 10 * 13 * cond + 10 * cond + 2 * cond * (cond + 1)
     ends = 272 * dim + 80 * dim + 2 * dim * (cond + 1) + 272 * (dim + 1)
-    assert count == depth * block + conditioner + ends
+    assert count == depth * block + (depth - reading) * modulation + account + conditioner + ends
 
 
 def test_buffers_are_no_part_of_the_weights_and_can_be_made_anew():
@@ -202,6 +241,8 @@ def test_a_sequence_that_does_not_fit_is_refused(model):
         ({"heads": 64}, "dim 64 is no multiple of 2 x 64 heads"),
         ({"heads": 4, "kv_heads": 3}, "4 heads cannot share 3 key-value heads"),
         ({"fields": (FIELDS[0], FIELDS[0])}, "a field occurs twice in qed, qed"),
+        ({"reading": 2}, "reading 2 of 2 blocks with 1 numeric fields; an account needs a block above it"),
+        ({"fields": FIELDS[1:]}, "reading 1 of 2 blocks with 0 numeric fields"),
         ({"depth": 0}, "greater than or equal to 1"),
         ({"vocab": 10**9}, "less than or equal to 65536"),
         ({"width": 3}, "Extra inputs are not permitted"),

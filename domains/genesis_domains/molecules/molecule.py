@@ -88,9 +88,10 @@ class Molecule:
         SMILES has a Kekulé structure is a matching problem over the whole ring system. EncodeError where RDKit cannot
         read the SMILES that it wrote, which happens to rings of odd atoms that it calls aromatic.
         """
-        mol = Chem.MolFromSmiles(self.smiles)  # the canonical atom order makes the choice of structure repeatable
-        if mol is None:
+        parsed = _parsed(self.smiles)  # the canonical atom order makes the choice of structure repeatable
+        if parsed is None:
             raise EncodeError(f"{self.smiles}: RDKit writes this SMILES but cannot read it")
+        mol = Chem.Mol(parsed)
         try:
             Chem.Kekulize(mol, clearAromaticFlags=True)
         except Chem.KekulizeException as error:
