@@ -359,7 +359,13 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
     if request.constrained and isinstance(domain, Constrained):
         constraint = domain.constraint(engine.model.config.max_length)
     decoded = engine.decoder.decode(
-        targets.values(items, request.seed), items, request.seed, request.rules, constraint, request.guidance
+        targets.values(items, request.seed),
+        items,
+        request.seed,
+        request.rules,
+        constraint,
+        request.guidance,
+        shared=targets.alike,
     )
     out = []
     for row, index in enumerate(range(first, last)):

@@ -57,6 +57,11 @@ class Targets:
         """What item ``i`` was asked for."""
         return {name: values[item % len(values)] for name, values in self.asked.items()}
 
+    @property
+    def alike(self) -> bool:
+        """Whether every item gets the same condition values: no lists, and no ranges."""
+        return all(len(values) == 1 and not isinstance(values[0], tuple) for values in self.asked.values())
+
     def values(self, items: Tensor, seed: int) -> Tensor:
         """``[B, P]`` condition values, NaN where nothing is asked.
 

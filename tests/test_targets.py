@@ -104,3 +104,10 @@ def test_nothing_asked_is_nothing_told():
     targets = check(None)
     assert targets.values(torch.arange(4), 0).isnan().all()
     assert targets.distance(0, {}) == 0
+
+
+def test_targets_are_alike_when_every_item_gets_the_same_numbers():
+    assert check({"logp": 2.5, "style": "irish"}).alike
+    assert check({}).alike
+    assert not check({"logp": (1, 3)}).alike
+    assert not check({"logp": [1.0, 2.0]}).alike

@@ -6,19 +6,16 @@ G  key-value heads      K  head width                 L  length of the longest r
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from genesis import rng
 from genesis.decoding.constraint import BOS, EOS, PAD, Constraint
+from genesis.decoding.net import Net, Weights
 from genesis.decoding.sampling import NEVER, Rules, draw
 from genesis.models.transformer import Transformer
-from genesis.nn.block import Block
-from genesis.ops import decode_attention, modulated_norm
 
 FEWEST = 8  # rows a batch is never smaller than: matrix products of one to three rows round differently
 
@@ -41,9 +38,7 @@ class Decoder:
         self.vocab = vocab
         self.device = model.embed.weight.device
         self.dtype = dtype or fast_dtype(self.device)
-        self.fast = copy.deepcopy(model).eval()
-        self.fast.blocks.to(self.dtype)
-        self.fast.head.to(self.dtype)
+        self.weights = Weights(model, self.dtype)
 
     @torch.inference_mode()
     def decode(
@@ -54,8 +49,12 @@ class Decoder:
         rules: Rules,
         constraint: Constraint | None = None,
         guidance: float = 1.0,
+        shared: bool = False,
     ) -> Decoded:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``.
+
+        ``shared``: all rows of the request hold the same values, which are then folded into the weights. The two ways
+        round differently, so that a request which is decoded in several batches keeps to one of them.
 
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
         2022); 1 is the plain conditional model.
@@ -69,7 +68,10 @@ class Decoder:
         ended = torch.zeros(B, dtype=torch.bool, device=self.device)
         log_prob = torch.zeros(B, device=self.device)
         guided = guidance != 1.0
-        net = _Net(self, torch.cat((values, torch.full_like(values, float("nan")))) if guided else values, room)
+        if guided:
+            net = Net(self.weights, torch.cat((values, torch.full_like(values, float("nan")))), 2 * B)
+        else:
+            net = Net(self.weights, values[:1] if shared else values, B)
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
         rows = torch.arange(B, device=self.device)  # where each row of the shrinking batch stands in the results
@@ -80,7 +82,7 @@ class Decoder:
             if guided:
                 conditional, unconditional = logits.chunk(2)
                 logits = unconditional + guidance * (conditional - unconditional)
-            logits[:, [PAD, BOS]] = NEVER
+                logits[:, [PAD, BOS]] = NEVER  # infinity less infinity
             normaliser = logits.logsumexp(-1)
             finite = normaliser.isfinite()  # one NaN or infinity in a row shows in its sum
             allowed = logits
@@ -103,66 +105,11 @@ class Decoder:
             size = bucket(count)
             if size < len(rows):  # closed rows ride along until the next smaller size will do
                 chosen = is_open.to(torch.int8).argsort(descending=True, stable=True)[:size].sort().values
-                net.select(torch.cat((chosen, chosen + len(rows))) if guided else chosen, step + 1)
+                net.select(torch.cat((chosen, chosen + len(rows))) if guided else chosen)
                 rows, words, token, is_open = rows[chosen], words[chosen], token[chosen], is_open[chosen]
                 state = state[chosen] if state is not None else None
         longest = max(1, int(length.max()))
         return Decoded(out[:asked, :longest], length[:asked], ended[:asked], log_prob[:asked])
-
-
-class _Net:
-    """The network's side of one batch: caches and modulations, a row each."""
-
-    def __init__(self, decoder: Decoder, values: Tensor, room: int) -> None:
-        self.fast, self.blocks = decoder.fast, cast("list[Block]", list(decoder.fast.blocks))
-        dtype, config = decoder.dtype, decoder.model.config
-        # rows that are asked for the same share one row of modulations, which the steps then read from the cache
-        alike = bool(((values == values[:1]) | (values.isnan() & values[:1].isnan())).all())
-        modulations, gain, shift = decoder.model.modulations(values[:FEWEST] if alike else values)
-        one = slice(1 if alike else None)
-        self.modulations = [m.map(lambda t: t[one, 0]) for m in modulations]  # [R, D]: one position, so no T axis
-        self.gain, self.shift, self.dtype = gain[one, 0], shift[one, 0], dtype
-        self.account = decoder.model.account  # where nothing numeric is asked, nothing of it enters the stream
-        self.asked = decoder.model.conditioner.standardised(values)  # [R, N]
-        self.reading = config.reading if not self.asked.isnan().all() else 0
-        self.spent = torch.zeros_like(self.asked)
-        rows, G, K = len(values), config.kv_heads, config.dim // config.heads
-        # float32 on a CPU: the small products of attention gain nothing from bf16 there, and casting costs
-        shape, kind = (rows, G, room, K), torch.float32 if values.device.type == "cpu" else dtype
-        self.keys = [torch.empty(shape, dtype=kind, device=values.device) for _ in range(config.depth)]
-        self.values = [torch.empty(shape, dtype=kind, device=values.device) for _ in range(config.depth)]
-
-    def step(self, token: Tensor, t: int) -> Tensor:
-        """``[R, V]`` float32 logits after the token ``[R]`` at position ``t``."""
-        x = self.fast.embed(token) + self.fast.position.weight[t]
-        cos, sin = self.fast.cos[t : t + 1], self.fast.sin[t : t + 1]
-        branch = gate = None
-        layers = zip(self.blocks, self.modulations, self.keys, self.values, strict=True)
-        for number, (block, m, keys, values) in enumerate(layers):
-            if self.account is not None and self.reading and number == self.reading:
-                x = x + branch
-                self.spent = self.spent + self.account.contributions(x)
-                x, branch = x + self.account.enter(self.asked, self.spent), None
-            x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
-            q, k, v = block.project(y.to(self.dtype)[:, None], cos, sin)
-            a = decode_attention(q[:, 0], k[:, 0], v[:, 0], keys, values, t)
-            x, y = modulated_norm(x, block.out(a.to(self.dtype)), m.gate_a, m.gain_f, m.shift_f)
-            branch, gate = block.feed_forward(y.to(self.dtype)), m.gate_f
-        _, y = modulated_norm(x, branch, gate, self.gain, self.shift)
-        logits: Tensor = self.fast.head(y.to(self.dtype)).float()
-        return logits
-
-    def select(self, chosen: Tensor, live: int) -> None:
-        """Keep only the chosen rows; ``live`` positions of the caches are in use."""
-        for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            self.keys[layer] = keys.new_empty(len(chosen), *keys.shape[1:])
-            self.values[layer] = values.new_empty(len(chosen), *values.shape[1:])
-            self.keys[layer][:, :, :live] = keys[:, :, :live][chosen]
-            self.values[layer][:, :, :live] = values[:, :, :live][chosen]
-        self.asked, self.spent = self.asked[chosen], self.spent[chosen]
-        if len(self.gain) > 1:
-            self.modulations = [m.map(lambda t: t[chosen] if len(t) > 1 else t) for m in self.modulations]
-            self.gain, self.shift = self.gain[chosen], self.shift[chosen]
 
 
 def bucket(rows: int) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LANES = 16  # float32 numbers of a vector register: softmax takes a slow path for rows of fewer
+
 
 def unit_rms(x: Tensor, eps: float) -> Tensor:
     """``x / sqrt(mean(x^2) + eps)`` over the last axis (Zhang and Sennrich 2019), in float32 at least."""
@@ -68,7 +70,7 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: 
 
     Args:
         q: ``[B, H, K]``; k, v: ``[B, G, K]``, all rotated already.
-        k_cache, v_cache: ``[B, G, S, K]``.
+        k_cache, v_cache: ``[B, G, S, K]``, finite also where nothing was written yet.
         length: positions already in the cache; the new one is written there.
     Returns:
         ``[B, H * K]`` in the dtype of the cache.
@@ -77,6 +79,9 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: 
     G = k.shape[1]
     k_cache[:, :, length] = k
     v_cache[:, :, length] = v
+    room = min(k_cache.shape[2], -(-(length + 1) // LANES) * LANES)
     q = (q * K**-0.5).to(k_cache.dtype).view(B, G, H // G, K)
-    p = (q @ k_cache[:, :, : length + 1].transpose(-1, -2)).softmax(-1, torch.float32).to(v_cache.dtype)
-    return (p @ v_cache[:, :, : length + 1]).view(B, H * K)
+    scores = q @ k_cache[:, :, :room].transpose(-1, -2)
+    scores[..., length + 1 :] = float("-inf")
+    p = scores.softmax(-1, torch.float32).to(v_cache.dtype)
+    return (p @ v_cache[:, :, :room]).view(B, H * K)

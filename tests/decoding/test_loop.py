@@ -63,6 +63,25 @@ def test_items_do_not_depend_on_the_batch(model, dtype, guidance):
     assert len({tuple(tokens) for tokens, _, _ in whole}) > 300
 
 
+@pytest.mark.parametrize("asked", [(0.5, 1.0), (0.5, float("nan")), (float("nan"), float("nan"))])
+def test_conditions_shared_by_all_rows_do_not_depend_on_the_batch_either(model, asked):
+    decoder, values, items = Decoder(model, VOCAB), torch.tensor([asked]).expand(100, 2), torch.arange(100)
+    whole = by_row(decoder.decode(values, items, 7, Rules(), shared=True))
+    alone = [by_row(decoder.decode(values[:1], items[i : i + 1], 7, Rules(), shared=True))[0] for i in range(20)]
+    assert alone == whole[:20]
+
+
+@pytest.mark.parametrize("asked", [(0.5, 1.0), (float("nan"), 0.0)])
+def test_conditions_folded_into_the_weights_are_the_same_conditions(model, asked):
+    decoder, values = Decoder(model, VOCAB, torch.float32), torch.tensor([asked]).expand(64, 2)
+    folded = by_row(decoder.decode(values, torch.arange(64), 3, Rules(), shared=True))
+    by_rows = by_row(decoder.decode(values, torch.arange(64), 3, Rules()))
+    assert [row[:2] for row in folded] == [row[:2] for row in by_rows]
+    assert [row[2] for row in folded] == pytest.approx([row[2] for row in by_rows], abs=1e-3)
+    other = by_row(decoder.decode(ask(64)[:1].expand(64, 2), torch.arange(64), 3, Rules(), shared=True))
+    assert other != folded  # the folded weights of the request before are not used again
+
+
 def test_rows_that_share_their_conditions_are_the_same_as_alone(model):
     decoder, values = Decoder(model, VOCAB), torch.tensor([[0.5, float("nan")]]).expand(64, 2)
     mixed = torch.cat((values, ask(8)))

@@ -1,0 +1,199 @@
+"""The network's side of one batch of decoding: weights made ready, caches, one position at a time.
+
+R  rows of the batch    P  properties    D  width    H  query heads    G  key-value heads    K  head width
+V  vocabulary           N  numeric properties
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genesis.decoding.constraint import BOS, PAD
+from genesis.models.transformer import Transformer
+from genesis.nn.block import QK_EPS, Block
+from genesis.ops import decode_attention
+
+GROWTH = (
+    16  # positions a cache grows by: a softmax over fewer numbers than a vector register holds is seven times slower
+)
+EPS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One block. Gains, shifts and gates are folded into the weights where all rows share them, else a row each."""
+
+    qkv: Tensor  # queries and keys with the two halves of each head interleaved, so that rotating is a complex product
+    out: Tensor
+    up: Tensor
+    down: Tensor
+    qkv_bias: Tensor | None = None
+    up_bias: Tensor | None = None
+    gain_a: Tensor | None = None  # [R, D], like the five below
+    shift_a: Tensor | None = None
+    gate_a: Tensor | None = None
+    gain_f: Tensor | None = None
+    shift_f: Tensor | None = None
+    gate_f: Tensor | None = None
+
+    def select(self, chosen: Tensor) -> Layer:
+        """Keep only the chosen rows of what differs by row."""
+        if self.gain_a is None:
+            return self
+        rows = {name: getattr(self, name)[chosen] for name in self.__slots__ if name[:4] in ("gain", "shif", "gate")}
+        return Layer(self.qkv, self.out, self.up, self.down, **rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """From the stream to logits; ``<pad>`` and ``<bos>`` are never drawn, so their bias is minus infinity."""
+
+    weight: Tensor
+    bias: Tensor
+    gain: Tensor | None = None  # [R, D]
+    shift: Tensor | None = None
+
+
+class Weights:
+    """A transformer made ready for decoding: products in the device's fast precision, conditions in float32."""
+
+    def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
+        self.model, self.dtype, config = model, dtype, model.config
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.dim // config.heads
+        half = self.head_dim // 2
+        pairs = torch.stack((torch.arange(half), torch.arange(half) + half), -1).flatten()  # 0, K/2, 1, K/2 + 1, ...
+        qk = (torch.arange(self.heads + self.kv_heads)[:, None] * self.head_dim + pairs).flatten()
+        rest = torch.arange(len(qk), (self.heads + 2 * self.kv_heads) * self.head_dim)
+        self.order = torch.cat((qk, rest)).to(model.embed.weight.device)
+        self.plain = [self._plain(block) for block in model.layers]
+        self.turn = torch.complex(model.cos, model.sin)  # [T, K/2]: one step of rotation is a product with it
+        self._last: tuple[bytes, list[Layer], Head] | None = None
+
+    def _plain(self, block: Block) -> Layer:
+        weights = (block.qkv.weight[self.order], block.out.weight, block.up.weight, block.down.weight)
+        return Layer(*(w.detach().to(self.dtype) for w in weights))
+
+    def shared(self, values: Tensor) -> tuple[list[Layer], Head]:
+        """For one row of condition values ``[1, P]`` that serves all items; the last one is remembered."""
+        key = values.cpu().numpy().tobytes()
+        if self._last is None or self._last[0] != key:
+            modulations, gain, shift = self.model.modulations(values)
+            layers = []
+            for block, m, plain in zip(self.model.layers, modulations, self.plain, strict=True):
+                if block.modulate is None:
+                    layers.append(plain)
+                    continue
+                qkv, shift_a, shift_f = block.qkv.weight[self.order], m.shift_a[0, 0], m.shift_f[0, 0]
+                weights = (
+                    qkv * m.gain_a[0],
+                    block.out.weight * m.gate_a[0, 0, :, None],
+                    block.up.weight * m.gain_f[0],
+                    block.down.weight * m.gate_f[0, 0, :, None],
+                    qkv @ shift_a,
+                    block.up.weight @ shift_f,
+                )
+                layers.append(Layer(*(w.to(self.dtype) for w in weights)))
+            weight = self.model.head.weight
+            head = Head((weight * gain[0]).to(self.dtype), self._bias(self.model.head.bias + weight @ shift[0, 0]))
+            self._last = key, layers, head
+        return self._last[1], self._last[2]
+
+    def by_row(self, values: Tensor) -> tuple[list[Layer], Head]:
+        """For condition values ``[R, P]`` that differ by row."""
+        modulations, gain, shift = self.model.modulations(values)
+        layers = [
+            plain
+            if block.modulate is None
+            else Layer(
+                plain.qkv, plain.out, plain.up, plain.down, None, None,
+                m.gain_a[:, 0], m.shift_a[:, 0], m.gate_a[:, 0], m.gain_f[:, 0], m.shift_f[:, 0], m.gate_f[:, 0],
+            )
+            for block, m, plain in zip(self.model.layers, modulations, self.plain, strict=True)
+        ]  # fmt: skip
+        weight, bias = self.model.head.weight.to(self.dtype), self._bias(self.model.head.bias)
+        return layers, Head(weight, bias, gain[:, 0], shift[:, 0])
+
+    def _bias(self, bias: Tensor) -> Tensor:
+        bias = bias.clone()
+        bias[[PAD, BOS]] = float("-inf")
+        return bias.to(self.dtype)
+
+
+class Net:
+    """The caches and conditions of the rows of one batch.
+
+    ``values`` is ``[1, P]`` where every row is asked for the same, else ``[R, P]``.
+    """
+
+    def __init__(self, weights: Weights, values: Tensor, rows: int) -> None:
+        model = weights.model
+        self.weights, self.embed, self.position = weights, model.embed, model.position.weight
+        self.layers, self.head = weights.shared(values) if len(values) == 1 else weights.by_row(values)
+        asked = model.conditioner.standardised(values).expand(rows, -1)  # [R, N]
+        # where no number is asked for, nothing of the account enters the stream
+        self.account = None if asked.isnan().all() else model.account
+        self.reading, self.asked, self.spent = model.config.reading, asked, torch.zeros_like(asked)
+        # float32 on a CPU: the small products of attention gain nothing from bf16 there, and casting costs
+        kind = torch.float32 if values.device.type == "cpu" else weights.dtype
+        shape = (rows, weights.kv_heads, 0, weights.head_dim)
+        self.keys = [torch.zeros(shape, dtype=kind, device=values.device) for _ in self.layers]
+        self.values = [torch.zeros(shape, dtype=kind, device=values.device) for _ in self.layers]
+
+    def step(self, token: Tensor, t: int) -> Tensor:
+        """``[R, V]`` float32 logits after the token ``[R]`` at position ``t``."""
+        return self.feed(self.embed(token), t)
+
+    def feed(self, x: Tensor, t: int) -> Tensor:
+        """The same after what is embedded as ``x [R, D]``."""
+        w = self.weights
+        R, H, G, K = len(x), w.heads, w.kv_heads, w.head_dim
+        if t == self.keys[0].shape[2]:
+            self._grow()
+        x = x + self.position[t]
+        turn = w.turn[t]
+        for number, layer in enumerate(self.layers):
+            if self.account is not None and number == self.reading:
+                self.spent = self.spent + self.account.contributions(x)
+                x = x + self.account.enter(self.asked, self.spent)
+            qkv = F.linear(self._norm(x, layer.gain_a, layer.shift_a), layer.qkv, layer.qkv_bias)
+            qk = F.rms_norm(qkv[:, : (H + G) * K].float().view(R, H + G, K), (K,), None, QK_EPS)
+            qk = torch.view_as_real(torch.view_as_complex(qk.view(R, H + G, K // 2, 2)) * turn).view(R, H + G, K)
+            v = qkv[:, (H + G) * K :].view(R, G, K)
+            a = decode_attention(qk[:, :H], qk[:, H:], v, self.keys[number], self.values[number], t)
+            _add(x, F.linear(a.to(w.dtype), layer.out), layer.gate_a)
+            gate, value = F.linear(self._norm(x, layer.gain_f, layer.shift_f), layer.up, layer.up_bias).chunk(2, -1)
+            _add(x, F.linear(F.silu(gate) * value, layer.down), layer.gate_f)
+        logits = F.linear(self._norm(x, self.head.gain, self.head.shift), self.head.weight, self.head.bias)
+        return logits.float()
+
+    def _norm(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
+        y = F.rms_norm(x, x.shape[-1:], None, EPS)
+        if gain is not None and shift is not None:
+            y = torch.addcmul(shift, y, gain)
+        return y.to(self.weights.dtype)
+
+    def _grow(self) -> None:
+        for caches in (self.keys, self.values):
+            for layer, cache in enumerate(caches):
+                caches[layer] = F.pad(cache, (0, 0, 0, GROWTH))
+
+    def select(self, chosen: Tensor) -> None:
+        """Keep only the chosen rows."""
+        self.keys = [cache[chosen] for cache in self.keys]
+        self.values = [cache[chosen] for cache in self.values]
+        self.asked, self.spent = self.asked[chosen], self.spent[chosen]
+        self.layers = [layer.select(chosen) for layer in self.layers]
+        if self.head.gain is not None and self.head.shift is not None:
+            self.head = Head(self.head.weight, self.head.bias, self.head.gain[chosen], self.head.shift[chosen])
+
+
+def _add(x: Tensor, branch: Tensor, gate: Tensor | None) -> None:
+    """``x += gate * branch``, in place."""
+    if gate is None:
+        x.add_(branch)
+    else:
+        x.addcmul_(gate, branch.to(x.dtype))
