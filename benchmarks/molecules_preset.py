@@ -25,15 +25,15 @@ import torch
 
 import genesis
 from genesis.data import fetch
+from genesis.decoding.sampling import Rules
 from genesis.domain import Evaluated
 from genesis.engine import Drawn, Engine, Request
-from genesis.targets import Targets
 
 ASKED = ("logp", "qed", "tpsa", "mol_weight")
 
 
 def draw(engine: Engine, count: int, target: dict[str, Any] | None = None, **request: Any) -> list[Drawn]:
-    targets = Targets.check(target, engine.config.model.fields, engine.domain.properties)
+    targets = engine.targets(target)
     return list(engine.draw(count, Request(**request), targets))
 
 
@@ -50,13 +50,14 @@ def rates(engine: Engine, drawn: Sequence[Drawn]) -> dict[str, float]:
 
 
 def calibration(
-    engine: Engine, wanted: list[dict[str, float]], names: Sequence[str], guidance: float
+    engine: Engine, wanted: list[dict[str, float]], names: Sequence[str], temperature: float, guidance: float
 ) -> dict[str, float]:
     """Mean absolute error when item ``i`` is asked for the values of test molecule ``i``."""
     target = {name: [row[name] for row in wanted] for name in names}
-    drawn = draw(engine, len(wanted), target, measure=tuple(names), guidance=guidance, seed=1)
+    rules = Rules(temperature=temperature)
+    drawn = draw(engine, len(wanted), target, measure=tuple(names), rules=rules, guidance=guidance, seed=1)
     valid = [d for d in drawn if d.item is not None]
-    out = {"valid": len(valid) / len(drawn)}
+    out = {"valid": len(valid) / len(drawn), "unique": len({d.key for d in valid}) / len(drawn)}
     for name in names:
         out[name] = sum(abs(float(d.measured[name]) - wanted[d.index][name]) for d in valid) / len(valid)
     return out
@@ -108,13 +109,13 @@ def main() -> None:
             say(f"moses: {result['moses']}")
     wanted = test_molecules(engine, arguments.targets)
     result["targets"] = {"asked": arguments.targets, "together": {}, "alone": {}}
-    for guidance in (1.0, 1.5, 2.0):
-        figures = calibration(engine, wanted, ASKED, guidance)
-        result["targets"]["together"][f"guidance {guidance:g}"] = figures
-        say(f"four targets together, guidance {guidance:g}: {figures}")
+    for temperature, guidance in ((1.0, 1.0), (0.5, 1.0), (0.5, 1.5), (0.5, 2.0)):
+        figures = calibration(engine, wanted, ASKED, temperature, guidance)
+        result["targets"]["together"][f"temperature {temperature:g}, guidance {guidance:g}"] = figures
+        say(f"four targets together, temperature {temperature:g}, guidance {guidance:g}: {figures}")
     for name in ASKED:
-        result["targets"]["alone"][name] = calibration(engine, wanted, (name,), 1.0)
-        say(f"{name} alone: {result['targets']['alone'][name]}")
+        result["targets"]["alone"][name] = calibration(engine, wanted, (name,), 0.5, 1.5)
+        say(f"{name} alone, temperature 0.5, guidance 1.5: {result['targets']['alone'][name]}")
     text = json.dumps(result, indent=1)
     if arguments.out:
         arguments.out.write_text(text + "\n")

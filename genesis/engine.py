@@ -33,6 +33,7 @@ from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Size, Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
+from genesis.profiles import Profiles
 from genesis.targets import Target, Targets
 from genesis.train import Progress, TrainConfig
 from genesis.train.group import join
@@ -114,6 +115,15 @@ class Engine:
         file = self._path / TRAINING_KEYS if self._path else None
         return KeySet(file) if file and file.exists() else None
 
+    @cached_property
+    def profiles(self) -> Profiles | None:
+        """What goes with what in the training corpus, when it came with the model."""
+        return Profiles.read(self._path, self.config.model.fields) if self._path else None
+
+    def targets(self, target: Mapping[str, Target] | None) -> Targets:
+        """Checked targets; what is not asked for is borrowed from training items that have what is."""
+        return Targets.check(target, self.config.model.fields, self.domain.properties, self.profiles)
+
     @classmethod
     def train(
         cls,
@@ -171,6 +181,9 @@ class Engine:
         if group.rank == 0:
             engine.save(out / "model")
             shutil.copyfile(data.encoded.path / KEYS, out / "model" / TRAINING_KEYS)
+            profiles = Profiles.sample(data.encoded, data.fields, config.seed)
+            if profiles:
+                profiles.write(out / "model")
         group.wait()
         return engine
 
@@ -220,7 +233,7 @@ class Engine:
         """
         if count < 1 or keep_best < 1 or batch_size < 1:
             raise UsageError(f"count={count}, keep_best={keep_best}, batch_size={batch_size}: each must be at least 1")
-        targets = Targets.check(target, self.config.model.fields, self.domain.properties)
+        targets = self.targets(target)
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
         blind = sorted(set(targets.asked) - set(self.domain.properties))

@@ -19,6 +19,7 @@ from genesis.domain import Category, Number
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+from genesis.profiles import Profiles
 
 Asked = float | tuple[float, float] | str
 Target = Asked | Sequence[Asked]
@@ -30,6 +31,7 @@ class Targets:
 
     fields: tuple[ConditionField, ...]
     asked: Mapping[str, tuple[Asked, ...]]
+    profiles: Profiles | None = None  # from which an item borrows the properties it is not asked for
 
     @classmethod
     def check(
@@ -37,6 +39,7 @@ class Targets:
         target: Mapping[str, Target] | None,
         fields: Sequence[ConditionField],
         known: Mapping[str, Number | Category],
+        profiles: Profiles | None = None,
     ) -> Targets:
         """Refuse what cannot be meant: an unknown property, an impossible range, a label that does not exist."""
         trained = {field.name: field for field in fields}
@@ -51,7 +54,7 @@ class Targets:
             if several and not each:
                 raise UsageError(f"{name}: an empty list of targets; give one value an item")
             asked[name] = tuple(_one(name, v, trained[name], known.get(name)) for v in each)
-        return cls(tuple(fields), asked)
+        return cls(tuple(fields), asked, profiles if asked else None)
 
     def of(self, item: int) -> dict[str, Asked]:
         """What item ``i`` was asked for."""
@@ -59,11 +62,12 @@ class Targets:
 
     @property
     def alike(self) -> bool:
-        """Whether every item gets the same condition values: no lists, and no ranges."""
-        return all(len(values) == 1 and not isinstance(values[0], tuple) for values in self.asked.values())
+        """Whether every item gets the same condition values: no lists, no ranges, and nothing borrowed."""
+        fixed = all(len(values) == 1 and not isinstance(values[0], tuple) for values in self.asked.values())
+        return fixed and self.profiles is None
 
     def values(self, items: Tensor, seed: int) -> Tensor:
-        """``[B, P]`` condition values, NaN where nothing is asked.
+        """``[B, P]`` condition values, NaN where nothing is asked and no profile says what goes with it.
 
         A range gives each item a number of its own, drawn from the training corpus's distribution within the range, so
         that a wide range is filled as the corpus fills it and not at its middle.
@@ -75,7 +79,9 @@ class Targets:
             u = rng.uniform(seed, items, column, rng.STREAM_TARGETS)[:, 0].double().numpy()
             for row, item in enumerate(items.tolist()):
                 out[row, column] = _value(self.of(item)[field.name], field, float(u[row]))
-        return out
+        if self.profiles is None:
+            return out
+        return self.profiles.fill(out, rng.uniform(seed, items, len(self.fields), rng.STREAM_TARGETS)[:, 0])
 
     def distance(self, item: int, measured: Mapping[str, float | str]) -> float:
         """Root mean square of the errors in standard deviations of the corpus; 0 is exactly on target."""

@@ -212,9 +212,8 @@ def _show_plan(ctx: typer.Context, engine: Engine, target: Mapping[str, Any], as
     """Every setting, its value, and whether a flag, the environment or the default gave it."""
     from genesis.hits import written
     from genesis.table import table
-    from genesis.targets import Targets
 
-    Targets.check(target, engine.config.model.fields, engine.domain.properties)
+    engine.targets(target)
     origin = {name: str(getattr(ctx.get_parameter_source(name), "name", "")).lower() for name in ctx.params}
     origin = {name: {"commandline": "flag"}.get(source, source) for name, source in origin.items()}
     settings = {name: value for name, value in ctx.params.items() if name not in ("dry_run", "debug", "quiet")}
