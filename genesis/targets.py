@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from genesis import rng
+from genesis.asked import Asked as Asked
 from genesis.domain import Category, Number
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
 
-Asked = float | tuple[float, float] | str
 Target = Asked | Sequence[Asked]
 
 
