@@ -10,13 +10,14 @@ import html
 import math
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from genesis import __version__
-from genesis.domain import Domain, Number, Pictured
+from genesis.domain import Domain, Number, Pictured, Screened
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.calibration import error
 from genesis.table import duration, number, share, table
@@ -49,6 +50,7 @@ class Report:
     target: Mapping[str, Asked | None] = field(default_factory=dict)
     error: Mapping[str, float] = field(default_factory=dict)
     inside: Mapping[str, float] = field(default_factory=dict)
+    screened: Mapping[str, int] | None = None  # items of listed hazardous families; None: nobody looked
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
     keep_best: int = 1
     constrained: bool = True
@@ -82,6 +84,8 @@ class Report:
             ("drawn", f"{self.drawn:,}", f"{share(self.valid)} valid, {share(self.unique)} valid and distinct"),
             ("returned", f"{self.returned:,}", ", ".join(filter(None, notes))),
         ]
+        if self.screened is not None:
+            rows.append(("screen", f"{sum(self.screened.values()):,}", self._families()))
         if self.seconds > 0:
             rows.append(("time", duration(self.seconds), f"{number(round(self.returned / self.seconds, 1))} a second"))
         if self.model:
@@ -94,6 +98,12 @@ class Report:
         return "\n\n".join(parts)
 
     __repr__ = __str__
+
+    def _families(self) -> str:
+        """``of listed families: nerve agents (Schedule 1.A.1) 2``, the most frequent first."""
+        families = sorted((self.screened or {}).items(), key=lambda family: (-family[1], family[0]))
+        named = ", ".join(f"{name} {count:,}" for name, count in families)
+        return f"of listed families: {named}" if named else "of a listed family"
 
     def _error(self, name: str) -> tuple[str, str]:
         measured = number(self.error[name]) if name in self.error else "not measured"
@@ -135,6 +145,7 @@ class Hits:
             target={name: _common(wants) for name, wants in self.asked.items()},
             error={name: _mean(values) for name, values in errors.items()},
             inside={name: _mean([e == 0 for e in errors[name]]) for name in bounded},
+            screened=self._screened(),
         )
 
     def best(self, n: int) -> Hits:
@@ -169,8 +180,7 @@ class Hits:
         if self.novel is not None:
             columns["novel"] = self.novel
         columns["item"] = self.index
-        origin = {"seed": summary.seed, "model": summary.model, "corpus": summary.corpus, "licence": summary.licence}
-        return columns | {name: [value] * len(self) for name, value in (origin | {"genesis": summary.version}).items()}
+        return columns | {name: [value] * len(self) for name, value in self.origin().items()}
 
     def write(self, path: Path | str) -> None:
         """Items and ``columns()`` into a file, whole or not at all; the suffix says the format."""
@@ -181,8 +191,19 @@ class Hits:
         drawn = check_picture(self.domain, Path(path))
         if not self.items:
             raise UsageError(f"no item to draw into {path}")
-        shown = min(count, len(self))
-        drawn.picture(self.items[:shown], [self.caption(i) for i in range(shown)], Path(path))
+        shown, target = min(count, len(self)), Path(path)
+        with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=f".{target.stem}.") as folder:
+            part = Path(folder) / target.name
+            drawn.picture(self.items[:shown], [self.caption(i) for i in range(shown)], part)
+            if part.suffix.lower() == ".png":
+                sign_png(part, self.origin())
+            part.replace(target)
+
+    def origin(self) -> dict[str, str | int]:
+        """What made these items, as every file of them says it."""
+        made = self.summary
+        origin: dict[str, str | int] = {"seed": made.seed, "model": made.model, "corpus": made.corpus}
+        return origin | {"licence": made.licence, "genesis": made.version}
 
     def caption(self, i: int) -> str:
         """What was measured on item ``i`` and what was asked of it, a line each; three properties without targets."""
@@ -273,6 +294,13 @@ class Hits:
             return []
         return [distance(got, want) for got, want in zip(self.measured[name], self.asked[name], strict=True)]
 
+    def _screened(self) -> dict[str, int] | None:
+        """Items of listed families, by family; None where the domain has no list."""
+        if not isinstance(self.domain, Screened):
+            return None
+        families = (self.domain.screen(item) for item in self.items)
+        return dict(sorted(Counter(family for family in families if family is not None).items()))
+
     def _take(self, chosen: Sequence[int]) -> Hits:
         """The chosen items, in that order."""
         return replace(
@@ -286,6 +314,20 @@ class Hits:
             novel=[self.novel[i] for i in chosen] if self.novel is not None else None,
             summary=replace(self.summary, selected=True, novel=None),
         )
+
+
+def sign_png(path: Path, origin: Mapping[str, str | int]) -> None:
+    """Add text chunks to a PNG file: ``genesis:seed``, ``genesis:model``, ..., and ``Software``; no pixel changes."""
+    from PIL import Image, PngImagePlugin
+
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", f"genesis {origin.get('genesis', __version__)}")
+    for name, value in origin.items():
+        chunks.add_itxt(f"genesis:{name}", str(value))
+    part = path.with_suffix(".signed")
+    with Image.open(path) as image:
+        image.save(part, "PNG", pnginfo=chunks)
+    part.replace(path)
 
 
 def distance(measured: Any, asked: Asked) -> float:
