@@ -35,6 +35,7 @@ __all__ = [
     "Pictured",
     "Reading",
     "Rejected",
+    "Screened",
     "Tokens",
 ]
 
@@ -144,6 +145,15 @@ class Pictured(Protocol[ItemIn]):
     """A domain whose items can be drawn."""
 
     def picture(self, items: Sequence[ItemIn], captions: Sequence[str], target: Path) -> None: ...
+
+
+@runtime_checkable
+class Screened(Protocol[ItemIn]):
+    """A domain that knows items which must not be handed out unseen."""
+
+    def screen(self, item: ItemIn) -> str | None:
+        """The name of the listed family that the item belongs to, or None."""
+        ...
 
 
 @runtime_checkable

@@ -68,6 +68,7 @@ class Drawn:
     key: str | None
     measured: Mapping[str, float | str]
     log_prob: float
+    tokens: tuple[int, ...] = ()  # what the domain decoded; empty where it gave no item
 
 
 def load(name: str | Path = "molecules", device: str = "auto") -> Engine:
@@ -95,6 +96,11 @@ class Engine:
         if self._path is None:
             return f"{self.config.domain} (not saved)"
         return self._path.parent.name if self._path.name == "model" else self._path.name
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of the checkpoint, once there is one."""
+        return self._path
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -382,7 +388,8 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
     )
     out = []
     for row, index in enumerate(range(first, last)):
-        item = domain.decode(decoded.tokens[row, : decoded.length[row]]) if decoded.ended[row] else None
+        tokens = decoded.tokens[row, : decoded.length[row]]
+        item = domain.decode(tokens) if decoded.ended[row] else None
         out.append(
             Drawn(
                 index,
@@ -390,6 +397,7 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
                 domain.key(item) if item is not None else None,
                 domain.describe(item, request.measure) if item is not None else {},
                 float(decoded.log_prob[row]),
+                tuple(tokens.tolist()) if item is not None else (),
             )
         )
     return out

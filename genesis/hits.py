@@ -49,6 +49,7 @@ class Report:
     target: Mapping[str, Asked | None] = field(default_factory=dict)
     error: Mapping[str, float] = field(default_factory=dict)
     inside: Mapping[str, float] = field(default_factory=dict)
+    screened: Mapping[str, int] | None = None  # items of listed families, by family; None: nobody looked
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
     keep_best: int = 1
     constrained: bool = True
@@ -82,6 +83,8 @@ class Report:
             ("drawn", f"{self.drawn:,}", f"{share(self.valid)} valid, {share(self.unique)} valid and distinct"),
             ("returned", f"{self.returned:,}", ", ".join(filter(None, notes))),
         ]
+        if self.screened is not None:
+            rows.append(("screen", f"{sum(self.screened.values()):,}", self._families()))
         if self.seconds > 0:
             rows.append(("time", duration(self.seconds), f"{number(round(self.returned / self.seconds, 1))} a second"))
         if self.model:
@@ -94,6 +97,12 @@ class Report:
         return "\n\n".join(parts)
 
     __repr__ = __str__
+
+    def _families(self) -> str:
+        """``of listed families: nerve agents (Schedule 1.A.1) 2``, the most frequent first."""
+        families = sorted((self.screened or {}).items(), key=lambda family: (-family[1], family[0]))
+        named = ", ".join(f"{name} {count:,}" for name, count in families)
+        return f"of listed families: {named}" if named else "of a listed family"
 
     def _error(self, name: str) -> tuple[str, str]:
         measured = number(self.error[name]) if name in self.error else "not measured"

@@ -33,13 +33,13 @@ class Whole:
             shutil.rmtree(self.part, ignore_errors=True)
             return
         for file in self.part.iterdir():
-            _sync(file)
-        _sync(self.part)
+            sync(file)
+        sync(self.part)
         self._refuse_foreign()
         if self.target.exists():
             self.target.rename(self.old)
         self.part.rename(self.target)
-        _sync(self.target.parent)
+        sync(self.target.parent)
         shutil.rmtree(self.old, ignore_errors=True)
 
     def _refuse_foreign(self) -> None:
@@ -54,11 +54,12 @@ class Whole:
         mine = f".{self.target.name}.{socket.gethostname()}."
         for found in self.target.parent.glob(f"{mine}*"):
             pid = found.name.removeprefix(mine).removesuffix(".part").removesuffix(".old")
-            if pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            if pid.isdigit() and (int(pid) == os.getpid() or not alive(int(pid))):
                 shutil.rmtree(found, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
     if os.name == "nt":  # where signal 0 is Ctrl-C
         return True
     try:
@@ -70,7 +71,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)
