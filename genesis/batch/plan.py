@@ -137,6 +137,7 @@ class Order(BaseModel):
     shard: int
     limit: int  # indices drawn at most
     measure: tuple[str, ...]
+    screen: bool  # the plan wants it, and the domain has one
     model: str  # its name
     path: str  # its folder
     model_hash: str
@@ -175,6 +176,7 @@ class Order(BaseModel):
             shard=plan.shard or shard_size(plan.count * plan.keep_best),
             limit=plan.count * plan.keep_best * PATIENCE + 64,
             measure=tuple(dict.fromkeys((*measurable, *names))),
+            screen=plan.screen and isinstance(domain, Screened),
             model=engine.name,
             path=str(path.resolve()),
             model_hash=model_hash(path),
@@ -218,7 +220,7 @@ class Order(BaseModel):
         """What every shard says of its origin."""
         return {
             "model": self.model, "model_hash": self.model_hash, "corpus": self.corpus, "licence": self.licence,
-            "seed": self.plan.seed, "genesis": self.genesis, "order": self.name, "screen": self.plan.screen,
+            "seed": self.plan.seed, "genesis": self.genesis, "order": self.name, "screen": self.screen,
         }  # fmt: skip
 
 
@@ -259,7 +261,7 @@ def targets_of(plan: Plan, engine: Engine) -> Targets:
 
 def screened(order: Order, engine: Engine) -> Screened[Any] | None:
     """The domain, when the plan wants a screen and the domain has one."""
-    return engine.domain if order.plan.screen and isinstance(engine.domain, Screened) else None
+    return engine.domain if order.screen and isinstance(engine.domain, Screened) else None
 
 
 def shard_size(indices: int) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from genesis.batch.columns import arrow, with_note
+from genesis.batch.columns import with_note
 from genesis.batch.library import Library, encoded
 from genesis.batch.local import Pool
 from genesis.batch.plan import Order, Plan, differences

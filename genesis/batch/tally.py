@@ -60,7 +60,7 @@ class Tally(BaseModel):
             target={**plan.target, **dict.fromkeys(plan.sweep)},
             error={name: value / n for name, value in self.error.items()},
             inside={name: count / n for name, count in self.inside.items()},
-            screened=dict(self.screened) if plan.screen else None,
+            screened=dict(self.screened) if order.screen else None,
             keep_best=plan.keep_best, constrained=plan.constrained, temperature=plan.temperature,
             guidance=plan.guidance, seed=plan.seed, model=order.model, corpus=order.corpus, licence=order.licence,
             version=order.genesis, seconds=seconds, interrupted=interrupted,

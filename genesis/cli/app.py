@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from genesis import __version__, registry
-from genesis.cli import data, doctor, evaluate, generate, models, train
+from genesis.cli import batch, data, doctor, evaluate, generate, models, train
 from genesis.cli.command import Command, Group, show_help
 from genesis.cli.flags import flag
 from genesis.errors import GenesisError
@@ -72,6 +72,7 @@ def application() -> typer.Typer:
     app.callback()(_top)
     for name in registry.domains():
         app.command(name, cls=Command, rich_help_panel="Make", epilog=generate.epilog(name))(generate.command(name))
+    app.add_typer(batch.app, name="batch", rich_help_panel="Make")
     learn, here = "Learn and judge", "What is here"
     app.command("train", cls=Command, rich_help_panel=learn, epilog=train.EPILOG)(train.train)
     app.command("evaluate", cls=Command, rich_help_panel=learn, epilog=evaluate.EPILOG)(evaluate.evaluate)
