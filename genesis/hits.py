@@ -10,13 +10,14 @@ import html
 import math
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from genesis import __version__
-from genesis.domain import Domain, Number, Pictured
+from genesis.domain import Domain, Number, Pictured, Screened
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.calibration import error
 from genesis.table import duration, number, share, table
@@ -49,7 +50,7 @@ class Report:
     target: Mapping[str, Asked | None] = field(default_factory=dict)
     error: Mapping[str, float] = field(default_factory=dict)
     inside: Mapping[str, float] = field(default_factory=dict)
-    screened: Mapping[str, int] | None = None  # items of listed families, by family; None: nobody looked
+    screened: Mapping[str, int] | None = None  # items of listed hazardous families; None: nobody looked
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
     keep_best: int = 1
     constrained: bool = True
@@ -144,6 +145,7 @@ class Hits:
             target={name: _common(wants) for name, wants in self.asked.items()},
             error={name: _mean(values) for name, values in errors.items()},
             inside={name: _mean([e == 0 for e in errors[name]]) for name in bounded},
+            screened=self._screened(),
         )
 
     def best(self, n: int) -> Hits:
@@ -281,6 +283,13 @@ class Hits:
         if name not in self.measured:
             return []
         return [distance(got, want) for got, want in zip(self.measured[name], self.asked[name], strict=True)]
+
+    def _screened(self) -> dict[str, int] | None:
+        """Items of listed families, by family; None where the domain has no list."""
+        if not isinstance(self.domain, Screened):
+            return None
+        families = (self.domain.screen(item) for item in self.items)
+        return dict(sorted(Counter(family for family in families if family is not None).items()))
 
     def _take(self, chosen: Sequence[int]) -> Hits:
         """The chosen items, in that order."""

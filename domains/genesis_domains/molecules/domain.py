@@ -71,6 +71,11 @@ class Molecules:
     def picture(self, items: Sequence[Molecule], captions: Sequence[str], target: Path) -> None:
         picture.draw(items, captions, target)
 
+    def screen(self, item: Molecule) -> str | None:
+        from genesis_domains.molecules.screen import screen
+
+        return screen(item.mol)
+
     def evaluate(
         self,
         items: Sequence[Molecule | None],

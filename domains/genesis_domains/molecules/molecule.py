@@ -111,7 +111,7 @@ class Molecule:
         )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)  # 30 MB: a batch is looked at again after it was measured
 def _parsed(smiles: str) -> Chem.Mol | None:
     _quiet()
     return Chem.MolFromSmiles(smiles)

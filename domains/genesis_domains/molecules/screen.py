@@ -1,0 +1,39 @@
+"""The hazard screen: is a molecule one of the listed chemicals of ``schedules.py``, or of a listed family?
+
+It knows two public lists and nothing else: a molecule that passes is not thereby safe. RDKit's alert catalogues are no
+substitute; most listed chemicals meet none of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+from rdkit import Chem
+from rdkit.Chem.inchi import MolToInchiKey
+
+from genesis_domains.molecules.schedules import FAMILIES, LISTED, Family
+
+_LISTED = {listed.block: listed for listed in LISTED}
+_ATOMS = {listed.atoms for listed in LISTED}
+
+
+def screen(mol: Chem.Mol) -> str | None:
+    """``CWC 1.A.4 sulfur mustards``: the first entry that the molecule, or a part of a mixture, belongs to; or None."""
+    parts = Chem.GetMolFrags(mol, asMols=True) if len(Chem.GetMolFrags(mol)) > 1 else (mol,)
+    for part in parts:
+        count = Counter(str(atom.GetSymbol()) for atom in part.GetAtoms() if atom.GetAtomicNum() > 1)
+        atoms = "".join(f"{symbol}{n}" for symbol, n in sorted(count.items()))
+        if atoms in _ATOMS:  # an InChIKey costs more than all patterns
+            listed = _LISTED.get(str(MolToInchiKey(part))[:14])
+            if listed is not None:
+                return f"{listed.entry} {listed.name}"
+        for family, pattern in _patterns():
+            if family.elements <= count.keys() and part.HasSubstructMatch(pattern):
+                return f"{family.entry} {family.name}"
+    return None
+
+
+@cache
+def _patterns() -> tuple[tuple[Family, Chem.Mol], ...]:
+    return tuple((family, Chem.MolFromSmarts(family.smarts)) for family in FAMILIES)
