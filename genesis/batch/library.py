@@ -140,9 +140,8 @@ class Library:
             if path.stat().st_size > MAX_MANIFEST_BYTES:
                 raise ValueError("too large")
             raw = json.loads(path.read_text(encoding="utf-8"))
-            stated = raw.pop("sha256", "")
-            manifest = Manifest.model_validate(raw)
-            if stated != _sum(manifest):
+            manifest = Manifest.model_validate({name: value for name, value in raw.items() if name != "sha256"})
+            if raw.get("sha256") != _sum(manifest):
                 raise ValueError("its own sum does not fit it")
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise InputError(

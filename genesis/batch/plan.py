@@ -87,8 +87,8 @@ def read_plan(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f"line {where.line + 1}: " if where else ""
-        why = getattr(error, "problem", None) or str(error)
-        raise InputError(f"{path}: not a plan ({line}{why!s:.200})") from None
+        why = " ".join((getattr(error, "problem", None) or str(error)).split())
+        raise InputError(f"{path}: not a plan ({line}{why:.200})") from None
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise InputError(f"{path}: not a plan; write one SETTING: VALUE a line, such as `count: 1000`")
     return found
@@ -199,8 +199,8 @@ class Order(BaseModel):
         return -(-self.limit // self.shard)
 
     def identity(self) -> dict[str, Any]:
-        """Everything but where the model lies."""
-        found = self.model_dump(mode="json", exclude={"path"})
+        """Everything but where the model lies, and what its folder is called."""
+        found = self.model_dump(mode="json", exclude={"path", "model"})
         found["plan"].pop("model")
         found["plan"].pop("shard")
         return found

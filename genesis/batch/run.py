@@ -24,7 +24,7 @@ from genesis.batch.settle import settle, words
 from genesis.batch.shards import DRAFTS, publish, shard_name, sweep
 from genesis.batch.tally import Tally
 from genesis.batch.worker import Job, Source
-from genesis.errors import GenesisError
+from genesis.errors import GenesisError, InputError
 
 PERIOD = 5.0  # seconds between two manifests
 AHEAD = 8  # shards a worker may be ahead of the last commit: drafts that wait take room on the disk
@@ -219,7 +219,12 @@ class Run:
                 continue
             if not self.library.draft(shard).exists():
                 return
-            draft = read(self.library.draft(shard))
+            try:
+                draft = read(self.library.draft(shard))
+            except InputError:
+                if self.library.shard(shard).exists():  # another process committed it meanwhile
+                    continue
+                raise
             table, tally = settle(draft, self.order, self.source.columns.targets, self.manifest.total, self.keys)
             first, last = self.order.range(shard)
             note = {**self.order.provenance(), "first": first, "last": last, "tally": tally.model_dump(mode="json")}

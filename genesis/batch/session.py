@@ -14,7 +14,7 @@ from genesis.batch.plan import Order, Plan, differences
 from genesis.batch.run import OnProgress, Run
 from genesis.batch.tally import Tally
 from genesis.batch.worker import Source, open_model
-from genesis.engine import Engine, load
+from genesis.engine import TRAINING_KEYS, Engine, load
 from genesis.errors import GenesisError, UsageError
 
 PROBED = 64  # items drawn to learn how large a row is
@@ -123,7 +123,7 @@ def status(folder: Path) -> Status:
         seconds=manifest.seconds,
         complete=manifest.complete,
         running=not manifest.complete and time.time() - manifest.updated < ALIVE,
-        known=(Path(library.order.path) / "training_keys.npy").exists(),
+        known=(Path(library.order.path) / TRAINING_KEYS).exists(),
         hash=manifest.hash,
     )
 
@@ -138,8 +138,8 @@ def _check_room(library: Library, source: Source) -> None:
     free = shutil.disk_usage(library.folder).free
     if needed > free:
         raise GenesisError(
-            f"{library.folder}: {left:,} items take about {_size(needed)}, and {_size(free)} are free; make room or ask "
-            "for fewer"
+            f"{library.folder}: {left:,} items take about {_size(needed)}, and {_size(free)} are free; make room or "
+            "ask for fewer"
         )
 
 

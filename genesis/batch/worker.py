@@ -88,13 +88,11 @@ def work(job: Job) -> int:
 def draw_shard(source: Source, job: Job) -> int:
     """Draw the indices of a job; its draft holds every valid item that passed the screen, repeated ones too."""
     drawing = _Drawing(job.batch)
-    first = job.first
-    while first < job.last:
-        last = min(first + drawing.batch, job.last)
+    for first in range(job.first, job.last, job.batch):
+        last = min(first + job.batch, job.last)
         bounds = [first - 1, *(i for i in job.skip if first <= i < last), last]
         for before, after in itertools.pairwise(bounds):
             _draw(source, before + 1, after, drawing)
-        first = last
         if len(drawing.poisoned) > max(8, MOST_POISONED * (job.last - job.first)):
             index, why = drawing.poisoned[0]
             raise GenesisError(f"{len(drawing.poisoned)} items of shard {job.shard} fail, the first at {index}: {why}")
@@ -104,24 +102,32 @@ def draw_shard(source: Source, job: Job) -> int:
 
 
 def _draw(source: Source, first: int, last: int, drawing: _Drawing) -> None:
-    if first >= last:
-        return
-    try:
-        drawn = source.draw(first, last)
-    except Exception as error:
-        if is_memory(error):
-            if last - first == 1:
-                raise GenesisError(
-                    f"no memory for a batch of one item ({str(error)[:100]}); use fewer --workers or a smaller model"
-                ) from None
-            drawing.batch = (last - first + 1) // 2
-        elif last - first == 1:
-            drawing.poisoned.append((first, f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]))
-            return
-        middle = (first + last) // 2
-        _draw(source, first, middle, drawing)
-        _draw(source, middle, last, drawing)
-        return
+    """Draw a range in batches that memory has room for; what fails for another reason is halved down to one item."""
+    while first < last:
+        end = min(first + drawing.batch, last)
+        try:
+            drawn = source.draw(first, end)
+        except Exception as error:
+            if is_memory(error):
+                if end - first == 1:
+                    raise GenesisError(
+                        f"no memory for a batch of one item ({str(error)[:100]}); use fewer --workers or a smaller model"
+                    ) from None
+                drawing.batch = (end - first + 1) // 2
+                continue
+            if end - first == 1:
+                said = " ".join(str(error).split())
+                drawing.poisoned.append((first, f"{type(error).__name__}: {said}"[:200]))
+            else:
+                middle = (first + end) // 2
+                _draw(source, first, middle, drawing)
+                _draw(source, middle, end, drawing)
+        else:
+            _keep(source, drawn, drawing)
+        first = end
+
+
+def _keep(source: Source, drawn: list[Drawn], drawing: _Drawing) -> None:
     for one in drawn:
         if one.key is None:
             continue
@@ -145,7 +151,9 @@ def _write(source: Source, job: Job, drawing: _Drawing) -> None:
         "poisoned": poisoned,
     }
     table = with_note(source.columns.table(drawing.items, novel), note)
-    publish(encoded(table, "lz4"), Library(Path(job.folder), source.order).draft(job.shard))
+    target = Library(Path(job.folder), source.order).draft(job.shard)
+    target.parent.mkdir(exist_ok=True)  # another process may have finished the run, and tidied up
+    publish(encoded(table, "lz4"), target)
 
 
 def is_memory(error: BaseException) -> bool:

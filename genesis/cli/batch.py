@@ -297,7 +297,8 @@ def _go(
 
     again = f"genesis batch resume {library.folder}"
     try:
-        with Watch(quiet) as watch:
+        watch = Watch(quiet)
+        with watch:
             pool = _pool(workers, device, cluster, engine)
             if part is not None:
                 session.make_part(library, engine, pool, part, watch.see)
@@ -327,7 +328,8 @@ class Watch(streams.Progress):
 
     def see(self, progress: Progress) -> None:
         """Take in how far the run is."""
-        parts = [f"{share(progress.valid)} valid, {share(progress.unique)} valid and distinct"] if progress.drawn else []
+        rates = f"{share(progress.valid)} valid, {share(progress.unique)} valid and distinct"
+        parts = [rates] if progress.drawn else []
         parts += [f"{progress.waiting} shards waiting"] if progress.waiting else []
         parts += [f"{progress.retried} retried"] if progress.retried else []
         self.rates = ", ".join(parts)
