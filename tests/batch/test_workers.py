@@ -1,0 +1,185 @@
+"""Processes that draw: the same bytes from any number of them, also when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genesis.batch.library import Library
+from genesis.batch.local import Crash, Inline, Outcome, Processes, devices_of
+from genesis.batch.plan import Plan
+from genesis.batch.run import Run
+from genesis.batch.session import begin, status
+from genesis.batch.verify import verify
+from genesis.batch.worker import DIED, Job, Source, draw_shard, work
+from genesis.engine import Engine
+from genesis.errors import GenesisError
+
+Make = Callable[..., Plan]
+POISON = 45
+
+
+def fatal(job: Job) -> int:
+    """A native library that takes its process along, whenever it meets one item."""
+    if job.first <= POISON < job.last and POISON not in job.skip:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return work(job)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
+class Mortal(Inline):
+    """A pool in this process, whose jobs die as its ``dies`` says."""
+
+    def __init__(self, source: Source, dies: Callable[[Job], bool]) -> None:
+        super().__init__(lambda job: draw_shard(source, job))
+        self.dies = dies
+        self.tried: list[Job] = []
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        if self.jobs and self.dies(self.jobs[0]):
+            self.tried.append(self.jobs[0])
+            return [(self.jobs.pop(0), Crash("killed by signal 11"))]
+        return super().wait(seconds)
+
+
+@pytest.fixture
+def mortal(make_plan: Make, engine: Engine, tmp_path: Path) -> Callable[..., Any]:
+    def run(dies: Callable[[Job], bool]) -> tuple[Path, Mortal, Any]:
+        library = begin(make_plan(count=100, measure=["logp"]), engine, tmp_path / "mortal")
+        source = Source.of(library.order, engine)
+        pool = Mortal(source, dies)
+        return library.folder, pool, Run(library, source, pool).run()
+
+    return run
+
+
+@pytest.fixture
+def whole(make_plan: Make, run_here: Callable[..., Any], tmp_path: Path) -> Path:
+    library, _ = run_here(make_plan(count=100, measure=["logp"]), tmp_path / "whole")
+    folder: Path = library.folder
+    return folder
+
+
+def test_two_processes_and_a_poisonous_item(
+    make_plan: Make, engine: Engine, run_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    """One costs as much as three: real processes, one of them dying of a signal until its item is found."""
+    plan = make_plan(count=110, measure=["logp"])
+    library = begin(plan, engine, tmp_path / "two")
+    tally = Run(library, Source.of(library.order, engine), Processes(2, "cpu", fatal)).run()
+    assert tally.poison == {str(POISON): DIED}
+    assert tally.returned == 110
+    run_here(plan, tmp_path / "one")
+    with_it, without = (Library.open(tmp_path / name).folder for name in ("one", "two"))
+    assert files(with_it)["part-00000.parquet"] == files(without)["part-00000.parquet"], "the same from two processes"
+    assert verify(without) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_processes_gives_the_same_bytes(
+    make_plan: Make, engine: Engine, whole: Path, tmp_path: Path, workers: int
+) -> None:
+    library = begin(make_plan(count=100, measure=["logp"]), engine, tmp_path / "lib")
+    Run(library, Source.of(library.order, engine), Processes(workers, "cpu")).run()
+    assert files(library.folder) == files(whole)
+
+
+def test_a_worker_that_dies_once_costs_one_retry(mortal: Callable[..., Any], whole: Path) -> None:
+    died: list[int] = []
+
+    def dies(job: Job) -> bool:
+        if job.shard in died:
+            return False
+        died.append(job.shard)
+        return True
+
+    folder, pool, tally = mortal(dies)
+    assert files(folder) == files(whole)
+    assert len(pool.tried) == len(died) == len(files(folder))
+    assert tally.poisoned == 0
+
+
+def test_an_item_that_kills_is_found_and_the_rest_of_its_shard_is_kept(mortal: Callable[..., Any]) -> None:
+    folder, pool, tally = mortal(lambda job: job.first <= POISON < job.last and POISON not in job.skip)
+    assert tally.poison == {str(POISON): DIED}
+    sizes = [job.last - job.first for job in pool.tried]
+    assert sizes == [32, 32, 32, 16, 8, 4, 2, 1], "drawn twice, then halved"
+    assert tally.returned == 100
+    assert verify(folder) == []
+
+
+def test_two_items_that_kill(mortal: Callable[..., Any]) -> None:
+    bad = {40, 63}
+    _, _, tally = mortal(lambda job: any(job.first <= i < job.last and i not in job.skip for i in bad))
+    assert set(tally.poison) == {"40", "63"}
+
+
+def test_deaths_without_a_cause_stop_the_run(mortal: Callable[..., Any]) -> None:
+    with pytest.raises(GenesisError, match=r"workers died 3 times on items 0 to 31 .*enough memory"):
+        mortal(lambda job: not job.probe)
+
+
+def test_what_is_not_a_death_stops_the_run_and_keeps_what_is_finished(
+    make_plan: Make, engine: Engine, whole: Path, tmp_path: Path
+) -> None:
+    library = begin(make_plan(count=100, measure=["logp"]), engine, tmp_path / "lib")
+    source = Source.of(library.order, engine)
+
+    def stops(job: Job) -> int:
+        if job.shard == 2:
+            raise GenesisError("no space")
+        return draw_shard(source, job)
+
+    with pytest.raises(GenesisError, match="no space"):
+        Run(library, source, Inline(stops)).run()
+    assert status(library.folder).shards == 2
+    assert files(library.folder).items() <= files(whole).items()
+
+
+def test_devices() -> None:
+    assert devices_of("cpu") == ["cpu"]
+    assert devices_of("cuda:3") == ["cuda:3"]
+    assert Processes(None, "cpu").size == os.cpu_count()
+    assert Processes(3, "cpu").size == 3
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_killed_run(make_plan: Make, engine: Engine, model: Path, tmp_path: Path) -> None:
+    """The command itself under kill -9, three times; its processes end, and the run goes on."""
+    text = (
+        "import sys; from genesis.cli.app import run; "
+        f"sys.exit(run(['batch', 'molecules', '--model', {str(model)!r}, '-n', '400', '--shard', '32', '--workers', '2',"
+        f" '--batch-size', '16', '--device', 'cpu', '--out', {str(tmp_path / 'lib')!r}]))"
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        before = len(files(tmp_path / "lib"))
+        while len(files(tmp_path / "lib")) < before + 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        assert children
+        process.kill()
+        process.wait()
+        while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    library = begin(Plan.of({"domain": "molecules", "model": str(model), "count": 400, "shard": 32, "batch_size": 16}),
+                    engine, tmp_path / "whole")  # fmt: skip
+    Run(library, Source.of(library.order, engine), Inline(lambda job: draw_shard(Source.of(library.order, engine), job)))
+    Run(library, Source.of(library.order, engine), Inline()).run()
+    assert files(library.folder) == files(tmp_path / "lib")
