@@ -180,8 +180,7 @@ class Hits:
         if self.novel is not None:
             columns["novel"] = self.novel
         columns["item"] = self.index
-        origin = {"seed": summary.seed, "model": summary.model, "corpus": summary.corpus, "licence": summary.licence}
-        return columns | {name: [value] * len(self) for name, value in (origin | {"genesis": summary.version}).items()}
+        return columns | {name: [value] * len(self) for name, value in self.origin().items()}
 
     def write(self, path: Path | str) -> None:
         """Items and ``columns()`` into a file, whole or not at all; the suffix says the format."""
@@ -192,8 +191,19 @@ class Hits:
         drawn = check_picture(self.domain, Path(path))
         if not self.items:
             raise UsageError(f"no item to draw into {path}")
-        shown = min(count, len(self))
-        drawn.picture(self.items[:shown], [self.caption(i) for i in range(shown)], Path(path))
+        shown, target = min(count, len(self)), Path(path)
+        with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=f".{target.stem}.") as folder:
+            part = Path(folder) / target.name
+            drawn.picture(self.items[:shown], [self.caption(i) for i in range(shown)], part)
+            if part.suffix.lower() == ".png":
+                sign_png(part, self.origin())
+            part.replace(target)
+
+    def origin(self) -> dict[str, str | int]:
+        """What made these items, as every file of them says it."""
+        made = self.summary
+        origin: dict[str, str | int] = {"seed": made.seed, "model": made.model, "corpus": made.corpus}
+        return origin | {"licence": made.licence, "genesis": made.version}
 
     def caption(self, i: int) -> str:
         """What was measured on item ``i`` and what was asked of it, a line each; three properties without targets."""
@@ -304,6 +314,20 @@ class Hits:
             novel=[self.novel[i] for i in chosen] if self.novel is not None else None,
             summary=replace(self.summary, selected=True, novel=None),
         )
+
+
+def sign_png(path: Path, origin: Mapping[str, str | int]) -> None:
+    """Add text chunks to a PNG file: ``genesis:seed``, ``genesis:model``, ..., and ``Software``; no pixel changes."""
+    from PIL import Image, PngImagePlugin
+
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", f"genesis {origin.get('genesis', __version__)}")
+    for name, value in origin.items():
+        chunks.add_itxt(f"genesis:{name}", str(value))
+    part = path.with_suffix(".signed")
+    with Image.open(path) as image:
+        image.save(part, "PNG", pnginfo=chunks)
+    part.replace(path)
 
 
 def distance(measured: Any, asked: Asked) -> float:

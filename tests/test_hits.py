@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from genesis import __version__
 from genesis.domain import Number
@@ -183,9 +184,42 @@ def test_a_picture_shows_the_first_items_with_asked_and_measured(tmp_path: Path)
     found = hits(Drawn())
     found.picture(tmp_path / "hits.svg", count=2)
     items, captions, target = found.domain.calls[0]
-    assert (items, target) == (["square", "triangle"], tmp_path / "hits.svg")
+    assert items == ["square", "triangle"]
+    assert [path.name for path in tmp_path.iterdir()] == ["hits.svg"]
+    assert target.name == "hits.svg", "drawn beside its place, then moved there"
     assert captions == ["sides 4 (asked 4)\narea 1.5 (asked 1:2)", "sides 3 (asked 4)\narea 0.25 (asked 1:2)"]
     assert hits(Drawn(), asked={}).caption(0) == "area 1.5\nsides 4"
+
+
+def test_a_png_says_what_made_it_and_keeps_its_pixels(tmp_path: Path) -> None:
+    class Painted(Plain):
+        def picture(self, items: Sequence[str], captions: Sequence[str], target: Path) -> None:
+            Image.linear_gradient("L").save(target)
+
+    hits(Painted()).picture(tmp_path / "hits.png")
+    with Image.open(tmp_path / "hits.png") as image:
+        assert image.tobytes() == Image.linear_gradient("L").tobytes()
+        assert image.text == {
+            "Software": f"genesis {__version__}",
+            "genesis:seed": "7",
+            "genesis:model": "shapes-small",
+            "genesis:corpus": "euclid",
+            "genesis:licence": "CC0",
+            "genesis:genesis": __version__,
+        }
+    assert [path.name for path in tmp_path.iterdir()] == ["hits.png"]
+
+
+def test_items_of_listed_families_are_counted() -> None:
+    class Careful(Plain):
+        def screen(self, item: str) -> str | None:
+            return "sharp" if item == "triangle" else None
+
+    report = hits(Careful()).report()
+    assert report.screened == {"sharp": 1}
+    assert "screen    1" in str(report)
+    assert "of listed families: sharp 1" in str(report)
+    assert hits().report().screened is None, "a domain without a list"
 
 
 def test_a_picture_is_refused_before_it_is_drawn(tmp_path: Path) -> None:

@@ -182,4 +182,3 @@ def _merged(parts: list[_Run], path: Path) -> _Run:
     for part in parts:
         part.close()
     return _Run(path, total)
-

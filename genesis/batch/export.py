@@ -11,14 +11,12 @@ import torch
 from genesis import registry
 from genesis.batch.library import Library
 from genesis.errors import InputError
-from genesis.hits import PICTURED, PICTURES, check_picture
+from genesis.hits import PICTURED, PICTURES, check_picture, sign_png
 
 HIDDEN = ("item", "key", "tokens", "index", "seed", "model_hash")  # in the items, or written under other names
 
 
-def export(
-    folder: Path, out: Path, suffix: str, on_progress: Callable[[int, int, str], None] | None = None
-) -> Path:
+def export(folder: Path, out: Path, suffix: str, on_progress: Callable[[int, int, str], None] | None = None) -> Path:
     """One file for each shard, ``part-00000.sdf``; of a picture's format the first items of each shard, drawn."""
     library = Library.open(folder)
     domain: Any = registry.domain(library.order.plan.domain)
@@ -38,6 +36,8 @@ def export(
         items = [_item(domain, tokens) for tokens in table.column("tokens").to_pylist()]
         if pictures:
             domain.picture(items, ["" for _ in items], target)
+            if suffix.lower() == ".png":
+                sign_png(target, _origin(library))
         elif items:
             domain.write(items, target, _columns(table, library))
         if on_progress:
@@ -57,6 +57,10 @@ def _columns(table: Any, library: Library) -> dict[str, list[Any]]:
     order, index = library.order, table.column("index").to_pylist()
     named = [f"{order.model}:{order.plan.seed}:{i}" for i in index]
     measured = {name: table.column(name).to_pylist() for name in table.column_names if name not in HIDDEN}
-    origin = {"seed": order.plan.seed, "model": order.model, "corpus": order.corpus, "licence": order.licence}
-    constant = {name: [value] * len(index) for name, value in (origin | {"genesis": order.genesis}).items()}
+    constant = {name: [value] * len(index) for name, value in _origin(library).items()}
     return {"name": named, **measured, "item": index, **constant}
+
+
+def _origin(library: Library) -> dict[str, str | int]:
+    made = library.order.provenance()
+    return {name: made[name] for name in ("seed", "model", "corpus", "licence", "genesis")}

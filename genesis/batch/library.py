@@ -1,10 +1,10 @@
 """The folder of a run: its order, its shards, and the manifest that follows them.
 
-    library/
-      part-00000.parquet ...   what pandas, DuckDB and Polars read; a shard with its name is finished
-      _manifest.json           sums, counts, versions, licences; made from the shards, never the other way
-      _plan.json               the order
-      _drafts/                 drawn, not yet compared with the shards before them
+library/
+  part-00000.parquet ...   what pandas, DuckDB and Polars read; a shard with its name is finished
+  _manifest.json           sums, counts, versions, licences; made from the shards, never the other way
+  _plan.json               the order
+  _drafts/                 drawn, not yet compared with the shards before them
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Run:
     def _new(self, shard: int | None) -> Job | None:
         if shard is None:
             return None
-        return Job(str(self.library.folder), shard, *self.order.range(shard), batch=self.batch)
+        return self._job(shard)
 
     def _next(self) -> int | None:
         total, plan = self.manifest.total, self.order.plan
@@ -191,8 +191,11 @@ class Run:
         if not self.suspects[job.shard]:
             del self.suspects[job.shard]
             skip = tuple(sorted(self.skips.pop(job.shard, [])))
-            first, last = self.order.range(job.shard)
-            self.again.append(Job(str(self.library.folder), job.shard, first, last, max(1, self.batch // 2), skip))
+            self.again.append(replace(self._job(job.shard), batch=max(1, self.batch // 2), skip=skip))
+
+    def _job(self, shard: int) -> Job:
+        folder = str(self.library.folder.resolve())
+        return Job(folder, self.order.name, shard, *self.order.range(shard), batch=self.batch)
 
     def _absorb(self, known: dict[str, Entry]) -> None:
         """Take in the shards that are finished already, up to the first that is missing."""

@@ -35,6 +35,7 @@ class Job:
     """A shard to draw, or (``probe``) a range to draw only to see whether a process survives it."""
 
     folder: str
+    order: str  # its name: a process may outlive the run that it was begun for
     shard: int
     first: int
     last: int
@@ -82,7 +83,7 @@ class _Drawing:
 
 def work(job: Job) -> int:
     """Draw a shard of the run in ``job.folder``; the model stays loaded from one job to the next."""
-    return draw_shard(_source(job.folder, job.device), job)
+    return draw_shard(_source(job.folder, job.order, job.device), job)
 
 
 def draw_shard(source: Source, job: Job) -> int:
@@ -111,7 +112,8 @@ def _draw(source: Source, first: int, last: int, drawing: _Drawing) -> None:
             if is_memory(error):
                 if end - first == 1:
                     raise GenesisError(
-                        f"no memory for a batch of one item ({str(error)[:100]}); use fewer --workers or a smaller model"
+                        f"no memory for a batch of one item ({str(error)[:100]}); use fewer --workers or a "
+                        "smaller model"
                     ) from None
                 drawing.batch = (end - first + 1) // 2
                 continue
@@ -165,8 +167,10 @@ def is_memory(error: BaseException) -> bool:
 
 
 @cache
-def _source(folder: str, device: str) -> Source:
+def _source(folder: str, name: str, device: str) -> Source:
     order = Library.open(Path(folder)).order
+    if order.name != name:
+        raise InputError(f"{folder}: another run was put there while this one went on")
     arrow().set_cpu_count(1)  # one process a core
     return Source.of(order, open_model(order, device))
 

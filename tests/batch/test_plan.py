@@ -108,7 +108,7 @@ def test_any_file_is_a_plan_or_our_error(tmp_path: Path, content: str | bytes) -
     ],
 )
 def test_an_impossible_plan_names_the_setting(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match="plan.yaml") as caught:
+    with pytest.raises(UsageError, match=r"^plan\.yaml") as caught:
         Plan.of({"domain": "molecules", "count": 5, **settings}, "plan.yaml")
     assert said in str(caught.value)
     with pytest.raises(UsageError, match="plan: domain is missing"):

@@ -34,6 +34,15 @@ def fatal(job: Job) -> int:
     return work(job)
 
 
+def once(job: Job) -> int:
+    """A process that is killed once, in the middle of a run."""
+    flag = Path(job.folder) / "_killed"
+    if job.shard == 1 and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work(job)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
@@ -71,10 +80,17 @@ def whole(make_plan: Make, run_here: Callable[..., Any], tmp_path: Path) -> Path
     return folder
 
 
-def test_two_processes_and_a_poisonous_item(
+def test_two_processes_of_which_one_is_killed(make_plan: Make, engine: Engine, whole: Path, tmp_path: Path) -> None:
+    library = begin(make_plan(count=100, measure=["logp"]), engine, tmp_path / "lib")
+    Run(library, Source.of(library.order, engine), Processes(2, "cpu", once)).run()
+    assert (library.folder / "_killed").exists()
+    assert files(library.folder) == files(whole)
+
+
+@pytest.mark.slow
+def test_processes_that_die_of_an_item(
     make_plan: Make, engine: Engine, run_here: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """One costs as much as three: real processes, one of them dying of a signal until its item is found."""
     plan = make_plan(count=110, measure=["logp"])
     library = begin(plan, engine, tmp_path / "two")
     tally = Run(library, Source.of(library.order, engine), Processes(2, "cpu", fatal)).run()
@@ -160,8 +176,8 @@ def test_workers_do_not_outlive_a_killed_run(make_plan: Make, engine: Engine, mo
     """The command itself under kill -9, three times; its processes end, and the run goes on."""
     text = (
         "import sys; from genesis.cli.app import run; "
-        f"sys.exit(run(['batch', 'molecules', '--model', {str(model)!r}, '-n', '400', '--shard', '32', '--workers', '2',"
-        f" '--batch-size', '16', '--device', 'cpu', '--out', {str(tmp_path / 'lib')!r}]))"
+        f"sys.exit(run(['batch', 'molecules', '--model', {str(model)!r}, '-n', '400', '--shard', '32', '--workers', "
+        f"'2', '--batch-size', '16', '--device', 'cpu', '--out', {str(tmp_path / 'lib')!r}]))"
     )
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE)
@@ -178,8 +194,7 @@ def test_workers_do_not_outlive_a_killed_run(make_plan: Make, engine: Engine, mo
         assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    library = begin(Plan.of({"domain": "molecules", "model": str(model), "count": 400, "shard": 32, "batch_size": 16}),
-                    engine, tmp_path / "whole")  # fmt: skip
-    Run(library, Source.of(library.order, engine), Inline(lambda job: draw_shard(Source.of(library.order, engine), job)))
+    settings = {"domain": "molecules", "model": str(model), "count": 400, "shard": 32, "batch_size": 16}
+    library = begin(Plan.of(settings), engine, tmp_path / "whole")
     Run(library, Source.of(library.order, engine), Inline()).run()
     assert files(library.folder) == files(tmp_path / "lib")
