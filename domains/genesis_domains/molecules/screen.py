@@ -6,23 +6,25 @@ substitute; most listed chemicals meet none of them.
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from functools import cache
 
 from rdkit import Chem
 from rdkit.Chem.inchi import MolToInchiKey
+from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from genesis_domains.molecules.schedules import FAMILIES, LISTED, Family
 
 _LISTED = {listed.block: listed for listed in LISTED}
+_ELEMENT = re.compile(r"([A-Z][a-z]?)(\d*)")
 _ATOMS = {listed.atoms for listed in LISTED}
 
 
 def screen(mol: Chem.Mol) -> str | None:
     """``CWC 1.A.4 sulfur mustards``: the first entry that the molecule, or a part of a mixture, belongs to; or None."""
-    parts = Chem.GetMolFrags(mol, asMols=True) if len(Chem.GetMolFrags(mol)) > 1 else (mol,)
-    for part in parts:
-        count = Counter(str(atom.GetSymbol()) for atom in part.GetAtoms() if atom.GetAtomicNum() > 1)
+    several = len(Chem.GetMolFrags(mol)) > 1
+    for part in Chem.GetMolFrags(mol, asMols=True) if several else (mol,):
+        count = {symbol: n or "1" for symbol, n in _ELEMENT.findall(CalcMolFormula(part)) if symbol != "H"}
         atoms = "".join(f"{symbol}{n}" for symbol, n in sorted(count.items()))
         if atoms in _ATOMS:  # an InChIKey costs more than all patterns
             listed = _LISTED.get(str(MolToInchiKey(part))[:14])
