@@ -53,7 +53,7 @@ def speed(items: int) -> dict[str, object]:
             library = begin(plan, engine, Path(folder))
             source = Source.of(library.order, engine)
             pool = Inline(lambda job, source=source: draw_shard(source, job))
-            batch.append(_seconds(lambda run=Run(library, source, pool): run.run()))
+            batch.append(_seconds(Run(library, source, pool).run))
             drawn = status(Path(folder)).total.drawn
     share = min(bare) / items / (min(batch) / drawn)
     return {"items": items, "bare_seconds": bare, "batch_seconds": batch, "drawn": drawn, "share_of_bare": share}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from genesis.errors import UsageError
 
-if TYPE_CHECKING:
-    from genesis.targets import Asked  # its module needs torch
+Asked = float | tuple[float, float] | str
 
 _NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
 

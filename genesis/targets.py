@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from genesis import rng
+from genesis.asked import Asked as Asked
 from genesis.domain import Category, Number
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
 from genesis.profiles import Profiles
 
-Asked = float | tuple[float, float] | str
 Target = Asked | Sequence[Asked]
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genesis.batch.columns import MODULUS, arrow, note_of
 from genesis.batch.plan import FORMAT, Order, differences
-from genesis.batch.shards import DRAFTS, draft_name, replace, shard_name
+from genesis.batch.shards import DRAFTS, draft_name, publish, replace, shard_name
 from genesis.batch.tally import Tally
 from genesis.errors import InputError, UsageError
 
@@ -85,21 +85,22 @@ class Library:
         """Begin a run, or go on with the same one; UsageError when the folder holds anything else."""
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file; name a folder")
-        if (folder / PLAN).exists():
-            found = cls.open(folder)
-            different = list(differences(found.order, order))
-            if different:
-                more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-                raise UsageError(
-                    f"{folder} holds another run ({'; '.join(different[:3])}{more}); name another folder, or "
-                    f"go on with `genesis batch resume {folder}`"
-                )
-            return found
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty and holds no run ({PLAN} is missing); name another folder")
-        (folder / DRAFTS).mkdir(parents=True, exist_ok=True)
-        replace((order.model_dump_json(indent=1) + "\n").encode(), folder / PLAN)
-        return cls(folder, order)
+        if not (folder / PLAN).exists():
+            there = folder.iterdir() if folder.exists() else ()
+            foreign = any(not path.name.startswith(f".{PLAN}.") for path in there)  # not of a writer that was killed
+            if foreign and not (folder / PLAN).exists():  # nor of one that begins the same run at this moment
+                raise UsageError(f"{folder} is not empty and holds no run ({PLAN} is missing); name another folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            publish((order.model_dump_json(indent=1) + "\n").encode(), folder / PLAN)
+        found = cls.open(folder)  # of somebody else, if two began at once
+        different = list(differences(found.order, order))
+        if different:
+            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+            raise UsageError(
+                f"{folder} holds another run ({'; '.join(different[:3])}{more}); name another folder, or "
+                f"go on with `genesis batch resume {folder}`"
+            )
+        return found
 
     @classmethod
     def open(cls, folder: Path) -> Library:

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,11 @@ def order_of(kind: str, engine: Engine, model: Path) -> tuple[Order, Source]:
 def start(run: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
-        run()
+        try:
+            run()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     return pid
 

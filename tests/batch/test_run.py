@@ -21,7 +21,7 @@ from genesis.batch.run import Run
 from genesis.batch.session import begin, go_on, status
 from genesis.batch.tally import Tally
 from genesis.batch.verify import verify
-from genesis.batch.worker import Job, Source, draw_shard
+from genesis.batch.worker import Job, Source, draw_shard, work
 from genesis.engine import Drawn, Engine
 from genesis.errors import GenesisError, InputError, UsageError
 
@@ -42,12 +42,12 @@ class Words:
     def run(self, folder: Path, stop: Callable[[int], None] | None = None, **settings: Any) -> Tally:
         library, source = self.open(folder, **settings)
 
-        def work(job: Job) -> int:
+        def stopping(job: Job) -> int:
             if stop:
                 stop(job.shard)
             return draw_shard(source, job)
 
-        return Run(library, source, Inline(work)).run()
+        return Run(library, source, Inline(stopping)).run()
 
 
 @pytest.fixture
@@ -185,11 +185,11 @@ def test_an_array_of_jobs_draws_and_one_commits(words: Words, tmp_path: Path) ->
         library, source = words.open(out)
         seen: list[int] = []
 
-        def work(job: Job, source: Source = source, seen: list[int] = seen) -> int:
+        def watched(job: Job, source: Source = source, seen: list[int] = seen) -> int:
             seen.append(job.first)
             return draw_shard(source, job)
 
-        Run(library, source, Inline(work)).draw(*part)
+        Run(library, source, Inline(watched)).draw(*part)
         assert all(part[0] <= first < part[1] for first in seen)
         assert not files(out), "drawn, not committed"
     assert status(out).waiting == Library.open(out).order.shards
@@ -353,6 +353,9 @@ def test_a_folder_that_is_not_this_run_is_refused(words: Words, tmp_path: Path) 
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(UsageError, match=r"is not empty and holds no run"):
         words.run(tmp_path / "full")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / f".{PLAN}.host.1.tmp").touch()
+    words.run(tmp_path / "killed", count=50)
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file; name a folder"):
         words.run(tmp_path / "file")
@@ -398,6 +401,17 @@ def test_a_changed_model_and_a_changed_library_are_refused(
     (tmp_path / "lib" / PLAN).write_text(older.model_dump_json())
     with pytest.raises(UsageError, match=r"begun with something else \(genesis: 0.0.1 there, .*Put that back"):
         go_on(tmp_path / "lib")
+
+
+def test_a_worker_that_outlived_its_run_draws_nothing_into_another(
+    words: Words, engine: Engine, tmp_path: Path
+) -> None:
+    library, _ = words.open(tmp_path / "lib")
+    other = Order.of(words.make_plan(count=9), engine)
+    job = Job(str(library.folder), other.name, 0, 0, 32, 16)
+    with pytest.raises(InputError, match="another run was put there while this one went on"):
+        work(job)
+    assert library.drafts() == []
 
 
 def test_no_room_for_the_estimate_is_refused_before_the_work(
