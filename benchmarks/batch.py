@@ -31,7 +31,6 @@ from genesis.batch.session import begin, status
 from genesis.batch.verify import verify
 from genesis.batch.worker import Source, draw_shard
 from genesis.engine import Drawn, Engine
-from genesis.targets import Targets
 
 RESULTS = Path(__file__).parent / "results"
 WORDS = 300_000_000  # different items of the fake drawer: at ten million draws, 1.6 % come again
@@ -43,7 +42,7 @@ def speed(items: int) -> dict[str, object]:
     engine = genesis.load("molecules", "cpu")
     plan = Plan.of({"domain": "molecules", "count": items, "shard": max(512, items // 4)})
     order = Order.of(plan, engine)
-    targets, request = Targets.check(None, engine.config.model.fields, engine.domain.properties), order.request()
+    targets, request = engine.targets(None), order.request()
     for _ in engine.draw(512, request, targets, workers=1):
         pass
     bare, batch = [], []
@@ -91,7 +90,7 @@ def whole(items: int, workers: int) -> dict[str, object]:
     some = min(items, 20_000)
     plan = Plan.of({"domain": "molecules", "count": items})
     order = Order.of(plan, engine)
-    targets, request = Targets.check(None, engine.config.model.fields, engine.domain.properties), order.request()
+    targets, request = engine.targets(None), order.request()
     began = time.monotonic()
     for _ in engine.draw(some, request, targets, workers=workers):
         pass
