@@ -115,7 +115,6 @@ class Library:
             order = Order.model_validate(raw)
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: unreadable ({_first(error)}); put back the file that was written") from None
-        (folder / DRAFTS).mkdir(exist_ok=True)
         return cls(folder, order)
 
     def shard(self, shard: int) -> Path:

@@ -23,7 +23,7 @@ from genesis.asked import value
 from genesis.decoding.loop import fast_dtype
 from genesis.decoding.sampling import Rules
 from genesis.domain import Screened
-from genesis.engine import PATIENCE, TRAINING_KEYS, Engine, Request
+from genesis.engine import PATIENCE, Engine, Request
 from genesis.errors import InputError, UnknownProperty, UsageError
 from genesis.targets import Asked, Targets
 
@@ -32,6 +32,7 @@ MAX_PLAN_BYTES = 1 << 20
 MAX_COMBINATIONS = 1_000  # of a sweep: each is counted in every shard
 SHARDS = 200  # a run has about so many, so that a kill costs little and a folder stays readable
 SMALLEST, LARGEST = 512, 10_240  # indices of a shard; the largest is under a minute of one core
+PARTS = {".json", ".safetensors", ".npy"}  # what a checkpoint consists of
 STEP = 512  # shards are whole batches of the default size
 # not of the computation: a new version of these changes no byte
 INTERFACE = {"typer", "rich", "pydantic", "pyyaml", "loky", "pillow"}
@@ -270,12 +271,12 @@ def shard_size(indices: int) -> int:
 
 
 def model_hash(path: Path) -> str:
-    """SHA-256 over the files of a checkpoint that decide what is drawn and what is called novel."""
+    """SHA-256 over the files of a checkpoint: all but texts about it decide what is drawn or what is called novel."""
     sha = hashlib.sha256()
-    for name in ("config.json", "model.safetensors", TRAINING_KEYS):
-        if (path / name).exists():
-            with (path / name).open("rb") as file:
-                sha.update(f"{name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for part in sorted(path.iterdir()):
+        if part.is_file() and part.suffix in PARTS:
+            with part.open("rb") as file:
+                sha.update(f"{part.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return sha.hexdigest()
 
 

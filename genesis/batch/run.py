@@ -10,7 +10,6 @@ S  indices of a shard
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,7 +100,8 @@ class Run:
                 self.pool.close()
                 self.manifest.seconds = spent + time.monotonic() - self.began
                 self.library.write_manifest(self.manifest)
-        shutil.rmtree(self.library.folder / DRAFTS, ignore_errors=True)
+        for shard in self.library.drafts():  # the folder stays: another process may be about to write there
+            self.library.draft(shard).unlink(missing_ok=True)
         return self.manifest.total
 
     @property
@@ -110,6 +110,7 @@ class Run:
         return len(self.manifest.shards)
 
     def _prepare(self) -> None:
+        (self.library.folder / DRAFTS).mkdir(exist_ok=True)
         sweep(self.library.folder)
         sweep(self.library.folder / DRAFTS)
 

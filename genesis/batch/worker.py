@@ -154,7 +154,6 @@ def _write(source: Source, job: Job, drawing: _Drawing) -> None:
     }
     table = with_note(source.columns.table(drawing.items, novel), note)
     target = Library(Path(job.folder), source.order).draft(job.shard)
-    target.parent.mkdir(exist_ok=True)  # another process may have finished the run, and tidied up
     publish(encoded(table, "lz4"), target)
 
 
