@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from genesis.errors import UsageError
 
 Asked = float | tuple[float, float] | str
+"""What is asked of one property of one item: a number, a range or a label."""
 
 _NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
 

@@ -8,11 +8,12 @@ It knows no network. Optional powers are protocols of one method; the engine ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from genesis.asked import Asked
 from genesis.decoding.constraint import BOS, EOS, PAD, SPECIALS, Constraint
 
 if TYPE_CHECKING:
@@ -26,13 +27,20 @@ __all__ = [
     "EOS",
     "PAD",
     "SPECIALS",
+    "Asked",
+    "Audible",
+    "Augmented",
+    "Built",
     "Category",
     "Constrained",
     "Constraint",
     "Domain",
     "Evaluated",
+    "Grouped",
+    "Label",
     "Number",
     "Pictured",
+    "Property",
     "Reading",
     "Rejected",
     "Screened",
@@ -72,6 +80,19 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A label that an item brings along, such as its style; which there are, the training corpus says.
+
+    It can be asked for and not measured: ``describe`` gives what the item came with, empty when it came with nothing.
+    """
+
+    about: str
+
+
+Property = Number | Category | Label
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A row that could not become an item: where it stood, what it said, and why it was refused."""
 
@@ -98,7 +119,7 @@ class Domain(Protocol[Item]):
     @property
     def spec(self) -> Tokens: ...
     @property
-    def properties(self) -> Mapping[str, Number | Category]: ...
+    def properties(self) -> Mapping[str, Property]: ...
 
     def read(self, source: Path, column: str | None = None) -> Reading:
         """Items of a file; the suffix says the format. Bad rows are collected, not raised."""
@@ -108,8 +129,8 @@ class Domain(Protocol[Item]):
         """The same in order, some thousand items at a time, so that a file larger than memory can be read."""
         ...
 
-    def check_target(self, target: Path) -> None:
-        """UsageError now if ``write`` could not write there later."""
+    def check_target(self, target: Path, count: int = 1) -> None:
+        """UsageError now if ``write`` could not write ``count`` items there later."""
         ...
 
     def write(self, items: Sequence[Item], target: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -137,7 +158,13 @@ class Domain(Protocol[Item]):
 class Constrained(Protocol):
     """A domain whose decoding can be kept inside the valid sequences."""
 
-    def constraint(self, max_length: int) -> Constraint: ...
+    def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Constraint:
+        """The automaton for sequences of ``max_length`` tokens.
+
+        ``asked`` holds the targets of each row, so that what the automaton can promise is obeyed by construction; row
+        ``i`` of a batch is asked for ``asked[i % len(asked)]``.
+        """
+        ...
 
 
 @runtime_checkable
@@ -157,6 +184,15 @@ class Screened(Protocol[ItemIn]):
 
 
 @runtime_checkable
+class Audible(Protocol[ItemIn]):
+    """A domain whose items can be heard."""
+
+    def sound(self, items: Sequence[ItemIn], target: Path) -> None:
+        """The items one after the other as a .wav file."""
+        ...
+
+
+@runtime_checkable
 class Evaluated(Protocol[ItemIn]):
     """A domain with a benchmark of its own field."""
 
@@ -172,4 +208,41 @@ class Evaluated(Protocol[ItemIn]):
         ``items`` holds None where an item asked for is not valid, so that fractions are of what was asked. ``corpus``
         gives the folder of a fetched corpus, or raises ResourceError with the command that fetches it.
         """
+        ...
+
+
+@runtime_checkable
+class Augmented(Protocol[Item]):
+    """A domain whose items training sees in another form: cut to a length, or as several variants."""
+
+    def augment(self, item: Item) -> Iterable[Item]: ...
+
+
+@runtime_checkable
+class Grouped(Protocol[ItemIn]):
+    """A domain whose items come in families (variants of one tune): a family stands on one side of the split."""
+
+    @property
+    def held_out(self) -> float:
+        """Share of the families that training does not see."""
+        ...
+
+    def group(self, item: ItemIn) -> str:
+        """The name of the item's family; a stable hash of it decides."""
+        ...
+
+
+@runtime_checkable
+class Built(Protocol):
+    """A domain whose corpora are compiled once from the files that were fetched."""
+
+    def build(
+        self,
+        corpus: str,
+        files: Mapping[str, Path],
+        target: Path,
+        workers: int | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Sequence[Rejected]:
+        """Write what ``Corpus.made`` lists into the folder ``target``; the files come by their path in the package."""
         ...

@@ -26,7 +26,7 @@ from genesis.data import sources
 from genesis.data.encoded import Encoded
 from genesis.decoding.loop import Decoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Constrained, Domain
+from genesis.domain import Constrained, Domain, Label
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
@@ -142,6 +142,7 @@ class Engine:
         size: Size = "small",
         config: TrainConfig | None = None,
         share: float = 1.0,
+        licence_tier: str | None = None,
         max_rejected: float = 0.1,
         device: str = "auto",
         tensorboard: bool = False,
@@ -156,18 +157,23 @@ class Engine:
         Args:
             source: a file the domain reads, or the name of a corpus (``genesis data list``).
             column: the column that holds the items, where the file has several.
+            licence_tier: train only on items whose licence allows at least as much as free, sharealike, gpl, ...
             size: the one dial of the network: tiny, small, base, large.
             config: length and settings of the run; by default ten passes over the items.
         """
         out = Path(out)
-        ready = prepared_corpus(str(source)) if source in sources.CORPORA and not targets and share == 1 else None
+        ready = (
+            prepared_corpus(str(source))
+            if source in sources.CORPORA and not targets and share == 1 and not licence_tier
+            else None
+        )
         where = _device(device)
         group = join(where)
         for turn in (0, 1):  # the first process encodes; the others then find the folder there
             if (group.rank > 0) == turn:
                 data = prepare(
                     domain, source, ready or out / "encoded", column=column, targets=targets, share=share,
-                    max_rejected=max_rejected, on_progress=on_encode,
+                    licence_tier=licence_tier, max_rejected=max_rejected, on_progress=on_encode,
                 )  # fmt: skip
             group.wait()
         config = config or TrainConfig()
@@ -242,24 +248,25 @@ class Engine:
         targets = self.targets(target)
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
-        blind = sorted(set(targets.asked) - set(self.domain.properties))
+        measurable = {n: kind for n, kind in self.domain.properties.items() if not isinstance(kind, Label)}
+        blind = sorted(set(targets.asked) - set(measurable))
         if keep_best > 1 and blind:
             raise UsageError(
                 f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
             )
         if guidance != 1 and not self.properties:
             raise UsageError("guidance needs a model trained with properties; this one has none")
-        names = tuple(self.domain.properties) if measure == "all" else tuple(measure)
-        unknown = next((n for n in names if n not in self.domain.properties), None)
+        names = tuple(measurable) if measure == "all" else tuple(measure)
+        unknown = next((n for n in names if n not in measurable), None)
         if unknown is not None:
-            raise UnknownProperty(unknown, self.domain.properties, f"the domain {self.domain.name!r}")
+            raise UnknownProperty(unknown, measurable, f"the domain {self.domain.name!r}")
         try:
             request = Request(
                 seed=seed,
                 rules=Rules(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
                 guidance=guidance,
                 constrained=constrained,
-                measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in self.domain.properties), *names))),
+                measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
             wrong = error.errors()[0]
@@ -376,7 +383,8 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
     domain = engine.domain
     constraint = None
     if request.constrained and isinstance(domain, Constrained):
-        constraint = domain.constraint(engine.model.config.max_length)
+        asked = [targets.of(index) for index in range(first, last)]
+        constraint = domain.constraint(engine.model.config.max_length, asked)
     decoded = engine.decoder.decode(
         targets.values(items, request.seed),
         items,

@@ -14,22 +14,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from genesis import __version__
-from genesis.domain import Domain, Number, Pictured, Screened
+from genesis.domain import Asked, Audible, Domain, Number, Pictured, Screened
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.calibration import error
 from genesis.table import duration, number, share, table
-
-if TYPE_CHECKING:
-    from genesis.targets import Asked  # its module needs torch
 
 SHOWN = 10  # rows of a table in a terminal
 TEXT = 40  # characters an item's text may always have in that table
 PICTURED = 24  # items of a picture: six rows of four
 CAPTIONS = 3  # property lines under a picture
 PICTURES = (".png", ".svg")
+SOUNDS = (".wav",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -205,6 +203,13 @@ class Hits:
         origin: dict[str, str | int] = {"seed": made.seed, "model": made.model, "corpus": made.corpus}
         return origin | {"licence": made.licence, "genesis": made.version}
 
+    def sound(self, path: Path | str) -> None:
+        """The items one after the other as a .wav file."""
+        heard = check_sound(self.domain, Path(path))
+        if not self.items:
+            raise UsageError(f"no item to play into {path}")
+        heard.sound(self.items, Path(path))
+
     def caption(self, i: int) -> str:
         """What was measured on item ``i`` and what was asked of it, a line each; three properties without targets."""
         lines = []
@@ -243,8 +248,14 @@ class Hits:
         return f"{text}\n... and {more:,} more" if more > 0 else text
 
     def _repr_html_(self) -> str:
-        """Pictures in a notebook, or else the table; the report below."""
+        """Pictures in a notebook, or else the table; below them the sound of the first item, and the report."""
         report = f"<pre>{html.escape(str(self.report()))}</pre>"
+        if self.items and isinstance(self.domain, Audible):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "hits.wav"
+                self[:1].sound(path)
+                sound = base64.b64encode(path.read_bytes()).decode()
+            report = f'<audio controls src="data:audio/wav;base64,{sound}"></audio>{report}'
         if self.items and isinstance(self.domain, Pictured):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "hits.svg"
@@ -348,13 +359,25 @@ def check_picture(domain: Domain[Any], path: Path) -> Pictured[Any]:
     """The domain, if it can draw its items there; else a UsageError before any work is done."""
     if not isinstance(domain, Pictured):
         raise UsageError(f"the domain {domain.name!r} has no pictures; leave --picture out")
-    if path.suffix.lower() not in PICTURES:
-        raise UsageError(f"cannot draw into {path.name!r}; allowed: {', '.join(PICTURES)}")
-    if path.is_dir():
-        raise UsageError(f"cannot draw into {path}: it is a folder")
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"cannot draw into {path}: folder {path.resolve().parent} is not there; make it first")
+    _check_file(path, "draw", PICTURES)
     return domain
+
+
+def check_sound(domain: Domain[Any], path: Path) -> Audible[Any]:
+    """The same for a sound."""
+    if not isinstance(domain, Audible):
+        raise UsageError(f"the domain {domain.name!r} has no sound; leave --audio out")
+    _check_file(path, "play", SOUNDS)
+    return domain
+
+
+def _check_file(path: Path, verb: str, suffixes: Sequence[str]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"cannot {verb} into {path.name!r}; allowed: {', '.join(suffixes)}")
+    if path.is_dir():
+        raise UsageError(f"cannot {verb} into {path}: it is a folder")
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"cannot {verb} into {path}: folder {path.resolve().parent} is not there; make it first")
 
 
 def _end(want: Any, which: int) -> float | None:

@@ -11,24 +11,26 @@ import math
 import os
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genesis import registry
 from genesis.data import fetch, sources
-from genesis.data.encoded import Encoded, Row, held_out, open_encoded, write
-from genesis.domain import Category, Domain, Reading, Rejected
+from genesis.data.encoded import Encoded, Row, open_encoded, write
+from genesis.domain import Augmented, Built, Category, Domain, Grouped, Number, Reading, Rejected
 from genesis.errors import EncodeError, InputError, UsageError, suggest
-from genesis.metrics.sets import KeySet, key_hash
+from genesis.metrics.sets import KeySet, held_out, key_hash
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
 
 KEYS = "keys.npy"
 REJECTED = "rejected.csv"
+TIER = "licence_tier"  # the column of a file that says who may use an item
 QUANTILES = 100
 MAX_LABELS = 1_000  # different values of a text column that is to be a category
 ALONE = 2  # parts done in this process before others are started
@@ -47,7 +49,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    rows: list[Row]
+    tokens: list[NDArray[np.uint16]]
+    measured: list[Mapping[str, float | str]]
+    held_out: list[bool]
     keys: list[str]
     kept: list[int]  # which items of the part the rows are
     rejected: list[Rejected]
@@ -61,18 +65,22 @@ def prepare(
     column: str | None = None,
     targets: Sequence[str] = (),
     share: float = 1.0,
+    licence_tier: str | None = None,
     max_rejected: float = 0.1,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Prepared:
-    """Encode a file, or a corpus by name, into the folder ``target``.
+    """Encode a file, or a corpus by name (or several: ``one+other``), into the folder ``target``.
 
     Every item gets all the properties of its domain, and the columns named in ``targets``: numbers as they are, text as
-    categories. ``share`` keeps that part of the items, chosen by a stable hash. Rows that are no items are collected;
-    InputError when they are more than ``max_rejected`` of all. A folder that answers the same question is used again.
+    categories. ``share`` keeps that part of the items, chosen by a stable hash, and ``licence_tier`` those whose
+    licence allows at least as much. Rows that are no items are collected; InputError when they are more than
+    ``max_rejected`` of all. A folder that answers the same question is used again.
     """
     domain = registry.domain(domain_name)
+    allowed = _allowed(licence_tier)
     asked = {"source": str(source), "column": column, "targets": list(targets), "share": share}
+    asked |= {"licence_tier": licence_tier} if licence_tier else {}
     if (target / "meta.json").exists():
         encoded = open_encoded(target)
         if encoded.meta["asked"] == asked and encoded.meta["vocab_hash"] == vocab_hash(domain):
@@ -80,9 +88,12 @@ def prepare(
     clash = sorted(set(targets) & set(domain.properties))
     if clash:
         raise UsageError(f"the column {clash[0]!r} has the name of a measured property; rename the column")
-    files, corpus, licence = _files(domain, source)
+    files, corpus, licence = _files(domain, source, allowed)
     measured = tuple(domain.properties)
     labels: dict[str, dict[str, int] | None] = {}
+    for name, kind in domain.properties.items():
+        if not isinstance(kind, Number):
+            labels[name] = {value: i for i, value in enumerate(kind.values)} if isinstance(kind, Category) else {}
     rejected: list[Rejected] = []
     hashes = array("Q")
     seen = 0
@@ -94,10 +105,14 @@ def prepare(
             rejected.extend(part.rejected)
             seen += len(reading.items) + len(reading.rejected)
             extra = _columns(reading, targets, labels)
-            for row, key, at in zip(part.rows, part.keys, part.kept, strict=True):
+            tiers = reading.columns.get(TIER)
+            for i, (key, at) in enumerate(zip(part.keys, part.kept, strict=True)):
+                if allowed and tiers and tiers[at] not in allowed:
+                    continue
                 hashes.append(key_hash(key))
+                values = [_value(name, part.measured[i][name], labels) for name in measured]
                 own = [values[at] for values in extra]
-                yield Row(row.tokens, np.concatenate((row.values, np.array(own, np.float32))), row.held_out)
+                yield Row(part.tokens[i], np.array([*values, *own], np.float32), part.held_out[i])
             if on_progress:
                 on_progress(seen, 0, "encoding")
 
@@ -130,11 +145,12 @@ def fields_of(encoded: Encoded) -> tuple[ConditionField, ...]:
     fields: list[ConditionField] = []
     for column, name in enumerate(encoded.properties):
         known = labels.get(name)
-        if known is not None:
-            fields.append(CategoryField(name=name, values=tuple(known)))
-            continue
         values = np.asarray(encoded.values[:, column], np.float64)
         values = values[np.isfinite(values)]
+        if known is not None:
+            if len(np.unique(values)) > 1:
+                fields.append(CategoryField(name=name, values=tuple(known)))
+            continue
         if len(values) and values.std() > 1e-6 * max(1.0, abs(values.mean())):
             grid = np.quantile(values, np.linspace(0, 1, QUANTILES + 1))
             fields.append(
@@ -163,23 +179,45 @@ def write_rejected(rejected: Sequence[Rejected], target: Path) -> None:
         rows.writerows((r.row, r.text, r.reason) for r in rejected)
 
 
-def _files(domain: Domain[Any], source: Path | str) -> tuple[list[Path], str, str]:
-    """The files of a source: a path, or the training members of a corpus; with what the model's card should say."""
-    if isinstance(source, Path) or source not in sources.CORPORA:
+def built(name: str, workers: int | None = None, on_progress: OnProgress | None = None) -> Path:
+    """The folder of a fetched corpus, with what its domain makes of the files: made now when it is not there."""
+    corpus = sources.get(name)
+    folder = fetch.cached(corpus)
+    if all((folder / file).exists() for file in corpus.made):
+        return folder
+    domain = registry.domain(corpus.domain)
+    assert isinstance(domain, Built), f"the corpus {name!r} has files to make, and {corpus.domain!r} makes none"
+    files = {member.path: folder / member.name for member in corpus.members}
+    rejected = domain.build(name, files, folder, workers, on_progress)
+    write_rejected(rejected, folder / REJECTED)
+    return folder
+
+
+def _files(domain: Domain[Any], source: Path | str, allowed: Sequence[str]) -> tuple[list[Path], str, str]:
+    """The files of a source: a path, or the training members of corpora; with what the model's card should say."""
+    names = [str(source)] if isinstance(source, Path) else source.split("+")
+    if isinstance(source, Path) or not all(name in sources.CORPORA for name in names):
         path = Path(source)
         if not path.exists() and str(source) != "-":
             raise InputError(
                 f"{source}: no such file, and no corpus of that name; {suggest(str(source), sources.CORPORA)}"
             )
         return [path], path.name, "not stated"
-    corpus = sources.get(str(source))
-    if corpus.domain != domain.name:
-        raise UsageError(f"the corpus {corpus.name!r} belongs to {corpus.domain}, not to {domain.name}")
-    split = "train" if "train" in corpus.files else "all"
-    if split not in corpus.files:
-        raise UsageError(f"the corpus {corpus.name!r} holds no items to train on")
-    folder = fetch.cached(corpus)
-    return [folder / name for name in corpus.files[split]], f"{corpus.name} ({split})", corpus.licence
+    files, titles, licences = [], [], []
+    for name in names:
+        corpus = sources.get(name)
+        if corpus.domain != domain.name:
+            raise UsageError(f"the corpus {corpus.name!r} belongs to {corpus.domain}, not to {domain.name}")
+        split = "train" if "train" in corpus.files else "all"
+        if split not in corpus.files:
+            raise UsageError(f"the corpus {corpus.name!r} holds no items to train on")
+        if allowed and corpus.tier not in allowed:
+            raise UsageError(f"the corpus {corpus.name!r} is of the tier {corpus.tier}; allowed: {', '.join(allowed)}")
+        folder = built(corpus.name)
+        files += [folder / member for member in corpus.files[split]]
+        titles.append(f"{corpus.name} ({split})")
+        licences.append(corpus.licence)
+    return files, " + ".join(titles), "; ".join(dict.fromkeys(licences))
 
 
 def _encoded_parts(
@@ -219,27 +257,42 @@ def _encoded_parts(
 def encode_part(domain_name: str, part: Reading, names: tuple[str, ...], share: float = 1.0) -> _Part:
     """Tokens and measured values of the chosen items of one part; runs in a worker process."""
     domain = registry.domain(domain_name)
-    out = _Part([], [], [], [])
+    out = _Part([], [], [], [], [], [])
     for at, item in enumerate(part.items):
         key = domain.key(item)
         if share < 1 and _stable(key) >= share:
             continue
         try:
-            tokens = domain.encode(item).numpy().astype(np.uint16)
+            for variant in domain.augment(item) if isinstance(domain, Augmented) else (item,):
+                tokens = domain.encode(variant).numpy().astype(np.uint16)
+                key = domain.key(variant)
+                out.tokens.append(tokens)
+                out.measured.append(domain.describe(variant, names))
+                out.held_out.append(
+                    held_out(domain.group(item), domain.held_out) if isinstance(domain, Grouped) else held_out(key)
+                )
+                out.keys.append(key)
+                out.kept.append(at)
         except EncodeError as error:
-            out.rejected.append(Rejected(0, key[:200], str(error)))
-            continue
-        measured = domain.describe(item, names)
-        values = np.array([_number(domain, name, measured[name]) for name in names], np.float32)
-        out.rows.append(Row(tokens, values, held_out(key)))
-        out.keys.append(key)
-        out.kept.append(at)
+            out.rejected.append(Rejected(0, domain.key(item)[:200], str(error)))
     return out
 
 
-def _number(domain: Domain[Any], name: str, value: float | str) -> float:
-    kind = domain.properties[name]
-    return float(kind.values.index(str(value))) if isinstance(kind, Category) else float(value)
+def _value(name: str, value: float | str, labels: Mapping[str, dict[str, int] | None]) -> float:
+    """A measured value as a number: of a label its place in the list, which a label not met before extends."""
+    known = labels.get(name)
+    if known is None:
+        return float(value)
+    return float(known.setdefault(str(value), len(known))) if value != "" else math.nan
+
+
+def _allowed(tier: str | None) -> tuple[str, ...]:
+    """The tiers that allow at least as much as the named one; of synthetic items only themselves."""
+    if tier is None:
+        return ()
+    if tier not in sources.TIERS:
+        raise UsageError(f"no licence tier {tier!r}; {suggest(tier, sources.TIERS)}")
+    return (tier,) if tier == "synthetic" else sources.TIERS[: sources.TIERS.index(tier) + 1]
 
 
 def _columns(reading: Reading, targets: Sequence[str], labels: dict[str, dict[str, int] | None]) -> list[list[float]]:

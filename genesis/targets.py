@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from genesis import rng
-from genesis.asked import Asked as Asked
-from genesis.domain import Category, Number
+from genesis.domain import Asked, Number, Property
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
@@ -38,7 +37,7 @@ class Targets:
         cls,
         target: Mapping[str, Target] | None,
         fields: Sequence[ConditionField],
-        known: Mapping[str, Number | Category],
+        known: Mapping[str, Property],
         profiles: Profiles | None = None,
     ) -> Targets:
         """Refuse what cannot be meant: an unknown property, an impossible range, a label that does not exist."""
@@ -97,7 +96,7 @@ class Targets:
         return abs(error(asked, measured))
 
 
-def _one(name: str, value: Asked, field: ConditionField, known: Number | Category | None) -> Asked:
+def _one(name: str, value: Asked, field: ConditionField, known: Property | None) -> Asked:
     if isinstance(field, CategoryField):
         if not isinstance(value, str) or value not in field.values:
             raise UsageError(f"{name}={value!r}: not a label; {suggest(str(value), field.values)}")

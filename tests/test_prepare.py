@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from genesis.data.encoded import held_out
 from genesis.errors import InputError, UsageError
-from genesis.metrics.sets import KeySet
+from genesis.metrics.sets import KeySet, held_out
 from genesis.nn.conditioner import CategoryField, NumberField
 from genesis.prepare import KEYS, REJECTED, prepare
 from genesis_domains.molecules.molecule import Molecule

@@ -19,13 +19,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
-from genesis.asked import value
+from genesis.asked import Asked, value
 from genesis.decoding.loop import fast_dtype
 from genesis.decoding.sampling import Rules
 from genesis.domain import Screened
 from genesis.engine import PATIENCE, Engine, Request
 from genesis.errors import InputError, UnknownProperty, UsageError
-from genesis.targets import Asked, Targets
+from genesis.targets import Targets
 
 FORMAT = 1
 MAX_PLAN_BYTES = 1 << 20

@@ -71,7 +71,9 @@ def application() -> typer.Typer:
     )
     app.callback()(_top)
     for name in registry.domains():
-        app.command(name, cls=Command, rich_help_panel="Make", epilog=generate.epilog(name))(generate.command(name))
+        app.command(name, cls=generate.Making, rich_help_panel="Make", epilog=generate.epilog(name))(
+            generate.command(name)
+        )
     app.add_typer(batch.app, name="batch", rich_help_panel="Make")
     learn, here = "Learn and judge", "What is here"
     app.command("train", cls=Command, rich_help_panel=learn, epilog=train.EPILOG)(train.train)

@@ -74,15 +74,21 @@ def list_corpora(json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command("fetch", cls=Command)
-def fetch_corpus(name: Name, from_file: From = None, quiet: Quiet = False, debug: Debug = False) -> None:
+def fetch_corpus(
+    name: Name, from_file: From = None, workers: Workers = None, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Obtain a corpus, check every byte of it, and print its folder."""
     from genesis.data import fetch, sources
+    from genesis.prepare import built
 
     corpus = sources.get(name)
     if not quiet:
         streams.note(f"genesis: {corpus.name}: licence {corpus.licence}; {corpus.attribution}")
     with streams.Progress(quiet, size=True) as progress:
         folder = fetch.fetch(corpus, from_file, progress)
+    if corpus.made:
+        with streams.Progress(quiet) as progress:
+            folder = built(name, workers, progress)
     streams.show(str(folder))
 
 

@@ -6,7 +6,8 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genesis.cli import streams, targets
-from genesis.cli.command import Interrupted
+from genesis.cli.command import Command, Interrupted
 from genesis.cli.flags import RUN, Debug, Device, DryRun, Quiet, Seed, Workers, flag
 from genesis.errors import GenesisError, UsageError
 
@@ -58,16 +59,57 @@ KeepBest = Annotated[
 ]
 NoConstraint = Annotated[bool, flag("--no-constraint", help="Let the model write what is not valid.", panel=DRAW)]
 Out = Annotated[
-    Path | None, flag("--out", "-o", metavar="FILE", help="All items; the suffix chooses the format.", panel=KEEP)
+    list[Path],
+    flag("--out", "-o", metavar="FILE", help="All items; the suffix chooses the format; repeatable.", panel=KEEP),
 ]
 Picture = Annotated[
     Path | None, flag("--picture", metavar="FILE", help="The first items drawn, .png or .svg.", panel=KEEP)
+]
+Audio = Annotated[
+    Path | None, flag("--audio", metavar="FILE", help="The items played, .wav, where the domain can.", panel=KEEP)
 ]
 Json = Annotated[bool, flag("--json", help="Print an item a line as JSON.", panel=KEEP)]
 ReportFile = Annotated[Path | None, flag("--report", metavar="FILE", help="The report as JSON.", panel=KEEP)]
 BatchSize = Annotated[
     int, flag("--batch-size", metavar="N", min=1, help="Items drawn together; changes speed only.", panel=RUN)
 ]
+
+
+class Making(Command):
+    """A generating command: each property of its domain is a flag too, so ``--qed 0.9`` is ``-t qed=0.9``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self.spelled_out(args))
+
+    def spelled_out(self, args: Sequence[str]) -> list[str]:
+        """The arguments with every property's own flag written as ``--target-property NAME=VALUE``."""
+        known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        if not any(text.startswith("--") and text.partition("=")[0] not in known for text in args):
+            return list(args)  # the domain's libraries are not loaded for nothing
+        from genesis import registry
+
+        properties = registry.domain(str(self.name)).properties
+        out: list[str] = []
+        rest = iter(args)
+        for text in rest:
+            name, equals, value = text.partition("=")
+            asked = name.removeprefix("--").replace("-", "_")
+            if name in known or not name.startswith("--") or asked not in properties:
+                out.append(text)
+                continue
+            given = value if equals else next(rest, None)
+            if given is None:
+                raise UsageError(f"{name}: a value is missing; write {name} VALUE")
+            out += ["--target-property", f"{asked}={given}"]
+        return out
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from genesis import registry
+
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in registry.domain(str(self.name)).properties)
+        with formatter.section("What can be asked for"):
+            formatter.write_text(names)
+        super().format_epilog(ctx, formatter)
 
 
 def epilog(name: str) -> str:
@@ -95,8 +137,9 @@ def command(name: str) -> Callable[..., int]:
         guidance: Guidance = 1.0,
         keep_best: KeepBest = 1,
         no_constraint: NoConstraint = False,
-        out: Out = None,
+        out: Out = [],  # noqa: B006
         picture: Picture = None,
+        audio: Audio = None,
         json: Json = False,
         report: ReportFile = None,
         device: Device = "auto",
@@ -107,7 +150,8 @@ def command(name: str) -> Callable[..., int]:
         debug: Debug = False,
     ) -> int:
         asked = targets.pairs(target_property)
-        _check_outputs(name, out, picture, json, report)
+        outputs = Outputs.of(out, picture, audio, json, report)
+        outputs.check(name, count)
         engine = _engine(name, model, device)
         target = targets.values(asked, _labelled(engine))
         if dry_run:
@@ -129,26 +173,52 @@ def command(name: str) -> Callable[..., int]:
                 workers=workers,
                 on_progress=progress,
             )
-        return _deliver(hits, out, picture, json, report, quiet)
+        return _deliver(hits, outputs, quiet)
 
     generate.__doc__ = f"Make {name} with the properties you ask for."
     return generate
 
 
-def _check_outputs(name: str, out: Path | None, picture: Path | None, json: bool, report: Path | None) -> None:
-    """What would stop the writing after the work is said before it."""
-    from genesis import registry
-    from genesis.hits import check_picture
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the items go: files of items, pictures and sounds, told apart by their suffixes."""
 
-    domain = registry.domain(name)
-    if out == STDOUT and json:
-        raise UsageError("--out - and --json both print the items; leave one out")
-    if out is not None:
-        domain.check_target(out)
-    if picture is not None:
-        check_picture(domain, picture)
-    if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
-        raise UsageError(f"--report {report}: {'that is a folder' if report.is_dir() else 'its folder is not there'}")
+    files: tuple[Path, ...]
+    pictures: tuple[Path, ...]
+    sounds: tuple[Path, ...]
+    json: bool
+    report: Path | None
+
+    @classmethod
+    def of(
+        cls, outs: Sequence[Path], picture: Path | None, audio: Path | None, json: bool, report: Path | None
+    ) -> Outputs:
+        """``--out`` takes every kind; ``--picture`` and ``--audio`` say which kind is meant."""
+        from genesis.hits import PICTURES, SOUNDS
+
+        drawn = [path for path in outs if path.suffix.lower() in PICTURES] + [path for path in (picture,) if path]
+        played = [path for path in outs if path.suffix.lower() in SOUNDS] + [path for path in (audio,) if path]
+        files = [path for path in outs if path.suffix.lower() not in (*PICTURES, *SOUNDS)]
+        return cls(tuple(files), tuple(drawn), tuple(played), json, report)
+
+    def check(self, name: str, count: int) -> None:
+        """What would stop the writing after the work is said before it."""
+        from genesis import registry
+        from genesis.hits import check_picture, check_sound
+
+        domain = registry.domain(name)
+        if STDOUT in self.files and self.json:
+            raise UsageError("--out - and --json both print the items; leave one out")
+        for file in self.files:
+            domain.check_target(file, count)
+        for picture in self.pictures:
+            check_picture(domain, picture)
+        for sound in self.sounds:
+            check_sound(domain, sound)
+        report = self.report
+        if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
+            why = "that is a folder" if report.is_dir() else "its folder is not there"
+            raise UsageError(f"--report {report}: {why}")
 
 
 def _engine(name: str, model: str | None, device: str) -> Engine:
@@ -166,18 +236,21 @@ def _labelled(engine: Engine) -> set[str]:
     return {field.name for field in engine.config.model.fields if field.kind == "category"}
 
 
-def _deliver(hits: Hits, out: Path | None, picture: Path | None, json: bool, report: Path | None, quiet: bool) -> int:
+def _deliver(hits: Hits, outputs: Outputs, quiet: bool) -> int:
     """Write and print; then the exit code: a shortfall and an interruption are said after everything is kept."""
     said = hits.report()
-    if report is not None:
-        _write_report(report, dataclasses.asdict(said))
+    if outputs.report is not None:
+        _write_report(outputs.report, dataclasses.asdict(said))
     try:
         if len(hits):
-            if out is not None and out != STDOUT:
-                hits.write(out)
-            if picture is not None:
+            for file in outputs.files:
+                if file != STDOUT:
+                    hits.write(file)
+            for picture in outputs.pictures:
                 hits.picture(picture)
-            _print(hits, out, json)
+            for sound in outputs.sounds:
+                hits.sound(sound)
+            _print(hits, outputs)
     finally:
         if not quiet:
             streams.note(f"\n{said}" if sys.stdout.isatty() else str(said))
@@ -189,18 +262,18 @@ def _deliver(hits: Hits, out: Path | None, picture: Path | None, json: bool, rep
     return 0
 
 
-def _print(hits: Hits, out: Path | None, json: bool) -> None:
-    if json:
+def _print(hits: Hits, outputs: Outputs) -> None:
+    if outputs.json:
         # every domain writes JSON lines; only a file of its own has the suffix that asks for them
         with tempfile.TemporaryDirectory() as folder:
             lines = Path(folder) / "hits.jsonl"
             hits.write(lines)
             with streams.results(), lines.open(encoding="utf-8") as file:
                 shutil.copyfileobj(file, sys.stdout)
-    elif out == STDOUT:
+    elif STDOUT in outputs.files:
         with streams.results():
             hits.write(STDOUT)
-    elif out is None:
+    elif not outputs.files:
         streams.show(repr(hits))
 
 

@@ -40,7 +40,11 @@ class Size(StrEnum):
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="What the items are.", show_default=False)]
 Source = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A file, or a corpus of `genesis data list`.", show_default=False),
+    typer.Argument(
+        metavar="SOURCE",
+        help="A file, a folder, or a corpus of `genesis data list`; several as one+other.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[Path, flag("--out", "-o", metavar="FOLDER", help="Where the model and the run's log are written.")]
 TargetColumn = Annotated[
@@ -59,6 +63,10 @@ LearningRate = Annotated[
 ]
 Share = Annotated[
     float, flag("--share", metavar="X", min=1e-6, max=1, help="Part of the items, by a stable hash.", panel=FIT)
+]
+LicenceTier = Annotated[
+    str | None,
+    flag("--licence-tier", metavar="NAME", help="Only items that allow as much: free, sharealike, gpl, nc.", panel=FIT),
 ]
 MaxRejected = Annotated[
     float, flag("--max-rejected", metavar="X", min=0, max=1, help="Share of the rows that may be no items.", panel=FIT)
@@ -82,6 +90,7 @@ def train(
     batch_tokens: BatchTokens = 8_192,
     learning_rate: LearningRate = 2e-3,
     share: Share = 1.0,
+    licence_tier: LicenceTier = None,
     max_rejected: MaxRejected = 0.1,
     compile: Compile = False,
     tensorboard: Tensorboard = False,
@@ -113,6 +122,7 @@ def train(
                 size=size.value,
                 config=config,
                 share=share,
+                licence_tier=licence_tier,
                 max_rejected=max_rejected,
                 device=device,
                 tensorboard=tensorboard,

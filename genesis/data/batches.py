@@ -18,7 +18,8 @@ from genesis.domain import BOS, EOS, PAD
 from genesis.rng import STREAM_DROPS, STREAM_ORDER
 
 BLOCK = 256  # batches sorted by length together: long enough to pad little, short enough to stay a shuffle
-PAD_TO = 8  # padded lengths are multiples of this, so that few shapes occur
+PAD_TO = 8  # padded lengths are multiples of this
+FINE = 64  # tokens of the longest item for each such step: long items have about eight widths, not sixty
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ class Batch:
 
 
 def padded(lengths: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
-    """``[N]`` widths: room for ``<bos>`` and ``<eos>``, a multiple of eight, never more than the longest item needs."""
-    return np.minimum(-(-(lengths + 2) // PAD_TO) * PAD_TO, longest + 2)
+    """``[N]`` widths: room for ``<bos>`` and ``<eos>``, few different ones, never more than the longest item needs."""
+    step = PAD_TO * max(1, longest // FINE)
+    return np.minimum(-(-(lengths + 2) // step) * step, longest + 2)
 
 
 def plan(lengths: NDArray[np.int64], longest: int, budget: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -81,16 +83,18 @@ def collate(corpus: Encoded, index: NDArray[np.int64], budget: int = 0, multiple
     return Batch(torch.from_numpy(tokens), torch.from_numpy(values))
 
 
-def drop_conditions(values: Tensor, seed: int, step: int, none: float) -> Tensor:
+def drop_conditions(values: Tensor, seed: int, step: int, none: float, whole: float) -> Tensor:
     """Random subsets of the properties, so that any subset can be asked for later.
 
     With probability ``none`` an item loses all of them (the unconditional model that guidance needs, Ho and Salimans
-    2022); otherwise each is kept with a probability that is itself the square of a uniform number: every size of subset
-    occurs, and the small ones, which people ask for, most often.
+    2022), with probability ``whole`` none (what an engine asks that fills a target from a profile); otherwise each is
+    kept with a probability that is itself the square of a uniform number: every size of subset occurs, and the small
+    ones, which people ask for, most often.
     """
     rows, width = values.shape
     u = torch.from_numpy(_generator(seed, step, STREAM_DROPS).random((rows, width + 2), np.float32))
-    keep = (u[:, :1] >= none) & (u[:, 2:] < u[:, 1:2] ** 2)
+    share, odds = u[:, :1], u[:, 1:2] ** 2
+    keep = (share >= none) & ((share < none + whole) | (u[:, 2:] < odds))
     return values.masked_fill(~keep, float("nan"))
 
 

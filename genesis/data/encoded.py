@@ -8,7 +8,6 @@ temporary folder that is renamed at the end: a folder that exists is whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +21,6 @@ from genesis.data.whole import Whole
 from genesis.errors import InputError
 
 FORMAT = 1
-HELD_OUT = 0.005  # share of items kept from training, to watch the loss on
-
-
-def held_out(key: str, share: float = HELD_OUT) -> bool:
-    """Whether an item is held out: a stable hash of its canonical key, so a new corpus version moves nothing."""
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
 
 
 @dataclass(frozen=True, slots=True)

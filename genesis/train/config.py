@@ -21,6 +21,7 @@ class TrainConfig(BaseModel):
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     unconditional: float = Field(default=0.2, ge=0, le=1)  # share of items that lose every condition
+    complete: float = Field(default=0.4, ge=0, le=1)  # share that keeps all: what a target filled from a profile asks
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = False

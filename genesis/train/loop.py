@@ -87,7 +87,8 @@ def train(
         while state.items < config.items:
             state.epoch, state.position, chosen = next(batches)
             batch = collate(corpus, index[chosen], config.batch_tokens, group.world)
-            batch = Batch(batch.tokens, drop_conditions(batch.values, config.seed, state.step, config.unconditional))
+            kept = drop_conditions(batch.values, config.seed, state.step, config.unconditional, config.complete)
+            batch = Batch(batch.tokens, kept)
             rate = learning_rate(state.items / config.items, config)
             window.losses.append(learner.step(batch, state.step, rate))
             state.step += 1

@@ -20,6 +20,7 @@ from genesis.domain import Category, Number, Reading, Rejected
 from genesis.errors import UsageError
 from genesis.hits import Hits, Report
 from genesis.nn.conditioner import CategoryField, NumberField
+from genesis.targets import Targets
 
 
 class Words:
@@ -41,7 +42,7 @@ class Words:
                 reading.rejected.append(Rejected(row, line, "not a word"))
         return reading
 
-    def check_target(self, target: Path) -> None:
+    def check_target(self, target: Path, count: int = 1) -> None:
         if target.suffix not in (".txt", ".jsonl") and str(target) != "-":
             raise UsageError(f"cannot write {target.suffix} to {target.name}; allowed: .txt, .jsonl")
 
@@ -90,6 +91,9 @@ class FakeEngine:
             model=SimpleNamespace(fields=FIELDS), provenance=SimpleNamespace(corpus="dictionary", licence="CC0")
         )
     )
+
+    def targets(self, target: Mapping[str, Any] | None) -> Targets:
+        return Targets.check(target, FIELDS, self.domain.properties)
 
     def generate(self, count: int, target: Mapping[str, Any] | None = None, **how: Any) -> Hits:
         if self.error is not None:

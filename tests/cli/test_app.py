@@ -91,7 +91,14 @@ def test_top_help_lists_every_domain_command_and_exit_code(call: Call) -> None:
 def test_options_stand_under_their_headings(call: Call) -> None:
     text = call("words", "--help").out
     heads = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert heads == ["Options:", "How it is drawn:", "Where it goes:", "How it runs:", "Examples:"]
+    assert heads == [
+        "Options:",
+        "How it is drawn:",
+        "Where it goes:",
+        "How it runs:",
+        "What can be asked for:",
+        "Examples:",
+    ]
     assert text.index("--temperature") > text.index("How it is drawn:")
 
 

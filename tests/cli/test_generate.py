@@ -86,6 +86,32 @@ def test_files_are_written_and_stdout_is_empty(call: Call, tmp_path: Path) -> No
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hits.png", "hits.txt", "report.json"]
 
 
+def test_several_outputs_are_told_apart_by_their_suffixes(call: Call, tmp_path: Path) -> None:
+    done = call("words", "-n", "2", "-o", "hits.txt", "-o", "hits.jsonl", "-o", "hits.png")
+    assert (done.code, done.out) == (0, "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hits.jsonl", "hits.png", "hits.txt"]
+    assert (tmp_path / "hits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_domain_without_sound_says_so_before_the_work(call: Call, engine: Any) -> None:
+    done = call("words", "--audio", "hits.wav")
+    assert done.code == 2
+    assert "the domain 'words' has no sound; leave --audio out" in done.err
+    assert engine.asked == {}
+
+
+def test_every_property_is_a_flag_of_its_own(call: Call, engine: Any) -> None:
+    assert call("words", "--letters", "2:4", "--kind=short", "-n", "1").code == 0
+    assert engine.asked["target"] == {"letters": (2.0, 4.0), "kind": "short"}
+
+
+def test_a_property_flag_needs_a_value_and_an_unknown_flag_stays_unknown(call: Call) -> None:
+    missing, unknown = call("words", "--letters"), call("words", "--leters", "3")
+    assert (missing.code, unknown.code) == (2, 2)
+    assert "--letters: a value is missing; write --letters VALUE" in missing.err
+    assert "No such option: --leters" in unknown.err
+
+
 def test_a_dash_is_stdout(call: Call) -> None:
     assert call("words", "-n", "2", "--out", "-").out == "sun\nriver\n"
 

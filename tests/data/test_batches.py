@@ -115,15 +115,18 @@ def test_filling_rows_have_no_condition(corpus):
 
 
 def test_dropped_conditions_have_the_promised_statistics():
-    rows, width, none = 40_000, 5, 0.25
-    kept = ~drop_conditions(torch.zeros(rows, width), 1, 2, none).isnan()
+    rows, width, none, whole = 40_000, 5, 0.25, 0.35
+    kept = ~drop_conditions(torch.zeros(rows, width), 1, 2, none, whole).isnan()
     counts = torch.bincount(kept.sum(-1), minlength=width + 1) / rows
     # the square of a uniform number is Beta(1/2, 1), so the number kept is beta-binomial
     beta = torch.tensor([_beta(k + 0.5, width - k + 1) * math.comb(width, k) / _beta(0.5, 1) for k in range(width + 1)])
-    expected = (1 - none) * beta
+    expected = (1 - none - whole) * beta
     expected[0] += none
+    expected[-1] += whole
     torch.testing.assert_close(counts, expected, rtol=0, atol=4 * 0.5 / rows**0.5)
-    torch.testing.assert_close(kept.float().mean(0), torch.full((width,), (1 - none) / 3), rtol=0, atol=0.01)
+    torch.testing.assert_close(
+        kept.float().mean(0), torch.full((width,), whole + (1 - none - whole) / 3), rtol=0, atol=0.01
+    )
 
 
 def _beta(a: float, b: float) -> float:
@@ -133,15 +136,16 @@ def _beta(a: float, b: float) -> float:
 def test_dropping_is_a_function_of_seed_and_step_and_keeps_values():
     values = torch.arange(40.0).view(8, 5)
     values[0, 0] = float("nan")
-    a, b = drop_conditions(values, 1, 2, 0.2), drop_conditions(values, 1, 2, 0.2)
+    a, b = (drop_conditions(values, 1, 2, 0.2, 0.2) for _ in range(2))
     assert torch.equal(a.isnan(), b.isnan())
     assert a[0, 0].isnan()
     assert torch.equal(a.nan_to_num(-1), torch.where(a.isnan(), -1, values))
     for seed, step in ((1, 3), (2, 2)):
-        assert not torch.equal(drop_conditions(values, seed, step, 0.2).isnan(), a.isnan())
-    assert drop_conditions(values, 1, 2, 1.0).isnan().all()
-    assert torch.equal(drop_conditions(values[:3], 1, 2, 0.2).isnan(), a[:3].isnan())  # filling rows change nothing
-    assert drop_conditions(torch.empty(4, 0), 1, 2, 0.5).shape == (4, 0)
+        assert not torch.equal(drop_conditions(values, seed, step, 0.2, 0.2).isnan(), a.isnan())
+    assert drop_conditions(values, 1, 2, 1.0, 0.0).isnan().all()
+    assert torch.equal(drop_conditions(values, 1, 2, 0.0, 1.0).isnan(), values.isnan())
+    assert torch.equal(drop_conditions(values[:3], 1, 2, 0.2, 0.2).isnan(), a[:3].isnan())  # filled rows change nothing
+    assert drop_conditions(torch.empty(4, 0), 1, 2, 0.5, 0.1).shape == (4, 0)
 
 
 def test_order_and_drops_share_no_numbers():

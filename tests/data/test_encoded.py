@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from genesis.data.encoded import Row, held_out, open_encoded, write
+from genesis.data.encoded import Row, open_encoded, write
 from genesis.errors import InputError, UsageError
+from genesis.metrics.sets import held_out
 
 META = {"properties": ["qed", "logp"], "vocab_hash": "v", "corpus": "toy", "licence": "none"}
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genesis.data.encoded import Encoded, Row, held_out, write
+from genesis.data.encoded import Encoded, Row, write
+from genesis.metrics.sets import held_out
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
 from genesis.train import TrainConfig, loop

@@ -63,7 +63,7 @@ def test_it_takes_the_steps_that_are_written_here(corpus, new_model, config, tmp
     while items < 200:
         _, _, chosen = next(stream)
         batch = collate(corpus, index[chosen])
-        values = drop_conditions(batch.values, 0, step, 0.2)
+        values = drop_conditions(batch.values, 0, step, 0.2, 0.4)
         loss = model.loss(batch.tokens, values) / (batch.tokens[:, 1:] != 0).sum()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(items / 200, settings)

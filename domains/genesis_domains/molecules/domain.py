@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genesis.domain import EOS, Category, Constraint, Number, Reading, Tokens
+from genesis.domain import EOS, Asked, Category, Constraint, Number, Reading, Tokens
 from genesis.errors import EncodeError
 from genesis_domains.molecules import files, picture
 from genesis_domains.molecules.molecule import Molecule
@@ -34,7 +34,7 @@ class Molecules:
     def read_parts(self, source: Path, column: str | None = None) -> Iterator[Reading]:
         return files.batches(source, column)
 
-    def check_target(self, target: Path) -> None:
+    def check_target(self, target: Path, count: int = 1) -> None:
         files.check_target(target)
 
     def write(self, items: Sequence[Molecule], target: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -65,7 +65,7 @@ class Molecules:
     def describe(self, item: Molecule, names: Sequence[str]) -> Mapping[str, float | str]:
         return measure(item.mol, names)
 
-    def constraint(self, max_length: int) -> Constraint:
+    def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Constraint:
         return _grammar(max_length)
 
     def picture(self, items: Sequence[Molecule], captions: Sequence[str], target: Path) -> None:

@@ -1,0 +1,115 @@
+"""Nats a note of a model of the JSB chorales: ``python benchmarks/jsb_nll.py runs/jsb``.
+
+A chorale's likelihood is that of its whole token sequence with nothing asked, key, instruments and bar lines
+included, divided by 4 x frames of the sixteenth grid: the unit of Music Transformer's 0.335 (validation),
+chronological and with no chord given. The sequence says more than the frames do, so the figure is an upper bound of
+the frames' own.
+
+``disjoint``: the chorales whose first sixteen soprano intervals open no training chorale. ``table``: for each voice,
+P(hold | place in the beat), else P(pitch | last pitch) backed off to the voice's pitches: what a look-up reaches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+
+import genesis
+from genesis.data import fetch
+from genesis.domain import BOS, EOS
+from genesis_domains.music.jsb import chorale
+
+VOICES, OPENING = 4, 16
+Frames = list[list[int]]
+
+
+def nats(engine: genesis.Engine, frames: Frames) -> float:
+    """Of one chorale; NaN when it is longer than the network."""
+    tokens = engine.domain.encode(chorale(frames))
+    line = torch.cat((torch.tensor([BOS]), tokens, torch.tensor([EOS])))[None]
+    if line.shape[1] - 1 > engine.config.model.max_length:
+        return math.nan
+    absent = torch.full((1, len(engine.config.model.fields)), math.nan)
+    with torch.inference_mode():
+        logits = engine.model(line[:, :-1], absent)[..., : len(engine.config.vocab)]
+    return float(F.cross_entropy(logits[0].float(), line[0, 1:], reduction="sum"))
+
+
+def opening(frames: Frames) -> tuple[int, ...]:
+    """The first soprano intervals, held notes once."""
+    line = [f[0] for i, f in enumerate(frames) if f[0] >= 0 and (i == 0 or frames[i - 1][0] != f[0])]
+    return tuple(b - a for a, b in pairwise(line))[:OPENING]
+
+
+def table_nats(train: list[Frames], test: list[Frames]) -> float:
+    """Nats a note of the hold and bigram table with add-one and a back-off weight of one."""
+    holds: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [1, 1])
+    after: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
+    alone: list[Counter[int]] = [Counter() for _ in range(VOICES)]
+    for frames in train:
+        for v in range(VOICES):
+            for t, frame in enumerate(frames):
+                held = t > 0 and frames[t - 1][v] == frame[v]
+                if t > 0:
+                    holds[v, t % 4][held] += 1
+                if not held:
+                    alone[v][frame[v]] += 1
+                    after[v, frames[t - 1][v] if t else -2][frame[v]] += 1
+    pitches = sorted({p for counts in alone for p in counts})
+    total = cells = 0.0
+    for frames in test:
+        for v in range(VOICES):
+            for t, frame in enumerate(frames):
+                cells += 1
+                held = t > 0 and frames[t - 1][v] == frame[v]
+                if t > 0:
+                    counts = holds[v, t % 4]
+                    total -= math.log(counts[held] / sum(counts))
+                if not held:
+                    marginal = (alone[v][frame[v]] + 1) / (alone[v].total() + len(pitches))
+                    own = after[v, frames[t - 1][v] if t else -2]
+                    total -= math.log((own[frame[v]] + marginal) / (own.total() + 1))
+    return total / cells
+
+
+def main() -> None:
+    engine = genesis.load(sys.argv[1])
+    splits = json.loads((fetch.cached("jsb") / "Jsb16thSeparated.json").read_text())
+    known = {opening(frames) for frames in splits["train"]}
+    rows = []
+    for split in ("train", "valid", "test"):
+        pieces: list[Frames] = splits[split]
+        found = [nats(engine, frames) for frames in pieces]
+        fits = [i for i, n in enumerate(found) if not math.isnan(n)]
+        apart = [i for i in fits if opening(pieces[i]) not in known]
+
+        def figure(chosen: list[int], found: list[float] = found, pieces: list[Frames] = pieces) -> float:
+            cells = sum(VOICES * len(pieces[i]) for i in chosen)
+            return sum(found[i] for i in chosen) / cells if cells else math.nan
+
+        notes = sum(
+            sum(f[v] != g[v] for f, g in zip(pieces[i][1:], pieces[i], strict=False)) for i in fits for v in range(4)
+        )
+        rows.append(
+            {
+                "split": split,
+                "chorales": len(fits),
+                "of": len(pieces),
+                "nats_a_note": round(figure(fits), 4),
+                "disjoint": round(figure(apart), 4),
+                "disjoint_chorales": len(apart),
+                "nats_an_attack": round(sum(found[i] for i in fits) / notes, 3),
+                "table": round(table_nats(splits["train"], pieces), 4),
+            }
+        )
+    print(json.dumps({"model": sys.argv[1], "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
