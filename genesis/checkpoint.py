@@ -42,6 +42,7 @@ class Provenance(BaseModel):
     torch: str = ""
     device: str = ""
     trained: str = ""  # ISO date
+    begun_from: str = ""  # the model whose weights the training began with
 
 
 class Config(BaseModel):

@@ -30,7 +30,8 @@ from genesis.domain import Constrained, Domain, Label
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
-from genesis.models.transformer import Size, Transformer, TransformerConfig
+from genesis.models.inheritance import inherit, same_scale
+from genesis.models.transformer import SIZES, Size, Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -144,6 +145,7 @@ class Engine:
         share: float = 1.0,
         licence_tier: str | None = None,
         max_rejected: float = 0.1,
+        begin_with: Path | str | None = None,
         device: str = "auto",
         tensorboard: bool = False,
         on_encode: OnProgress | None = None,
@@ -160,8 +162,10 @@ class Engine:
             licence_tier: train only on items whose licence allows at least as much as free, sharealike, gpl, ...
             size: the one dial of the network: tiny, small, base, large.
             config: length and settings of the run; by default ten passes over the items.
+            begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
         """
         out = Path(out)
+        parent = cls._ancestor(begin_with, domain, size)
         ready = (
             prepared_corpus(str(source))
             if source in sources.CORPORA and not targets and share == 1 and not licence_tier
@@ -179,25 +183,49 @@ class Engine:
         config = config or TrainConfig()
         if not config.items:
             config = config.model_copy(update={"items": PASSES * len(data.encoded)})
-        vocab = registry.domain(domain).spec.vocab
-        shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, _room(data.encoded), data.fields)
+        vocab, fields, room = registry.domain(domain).spec.vocab, data.fields, _room(data.encoded)
+        if parent:
+            fields = same_scale(fields, parent.config.model.fields)
+            room = max(room, parent.config.model.max_length)
+        shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, room, fields)
         torch.manual_seed(config.seed)
         model = Transformer(shape)
+        if parent:
+            inherit(model, parent.model)
         train.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
         provenance = Provenance(
             corpus=data.encoded.meta["corpus"], licence=data.encoded.meta["licence"], items=len(data.encoded),
             items_seen=config.items, seed=config.seed, genesis=genesis.__version__, torch=torch.__version__,
             device=where.type, trained=date.today().isoformat(),
         )  # fmt: skip
+        if parent:
+            provenance = _after(parent, provenance)
         engine = cls(model, Config(domain=domain, vocab=vocab, model=shape, provenance=provenance))
         if group.rank == 0:
             engine.save(out / "model")
-            shutil.copyfile(data.encoded.path / KEYS, out / "model" / TRAINING_KEYS)
-            profiles = Profiles.sample(data.encoded, data.fields, config.seed)
+            keys, beside = data.encoded.path / KEYS, out / "model" / TRAINING_KEYS
+            if parent and parent.known:  # what the weights have seen before is not novel either
+                parent.known.union(KeySet(keys), beside)
+            else:
+                shutil.copyfile(keys, beside)
+            profiles = Profiles.sample(data.encoded, fields, config.seed)
             if profiles:
                 profiles.write(out / "model")
         group.wait()
         return engine
+
+    @classmethod
+    def _ancestor(cls, begin_with: Path | str | None, domain: str, size: Size) -> Engine | None:
+        """The engine whose weights a training begins with; UsageError where nothing of it would fit."""
+        if begin_with is None:
+            return None
+        parent = load(begin_with, "cpu")
+        if parent.domain.name != domain:
+            raise UsageError(f"{begin_with} makes {parent.domain.name}, not {domain}; begin with a model of {domain}")
+        width, own = parent.config.model.dim, SIZES[size][0]
+        if width != own:
+            raise UsageError(f"{begin_with} is {width} wide, the size {size} is {own}; give the size of the model")
+        return parent
 
     def save(self, target: Path) -> None:
         """Write a checkpoint folder, whole or not at all."""
@@ -422,6 +450,19 @@ def _serve(path: str, first: int, last: int, request: Request, targets: Targets)
 
 def _single_thread() -> None:
     torch.set_num_threads(1)  # one process a core: threads inside would only wait for one another
+
+
+def _after(parent: Engine, own: Provenance) -> Provenance:
+    """Where weights came from that began as the parent's: both corpora and both licences."""
+    was = parent.config.provenance
+    return own.model_copy(
+        update={
+            "corpus": " then ".join(dict.fromkeys((was.corpus, own.corpus))),
+            "licence": "; ".join(dict.fromkeys((was.licence, own.licence))),
+            "items_seen": was.items_seen + own.items_seen,
+            "begun_from": f"{parent.name}, trained {was.trained}",
+        }
+    )
 
 
 def _room(data: Encoded) -> int:

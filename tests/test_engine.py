@@ -174,3 +174,20 @@ def test_train_on_a_file_and_ask_for_its_column(tmp_path):
     assert hits.report().corpus == "library.csv"
     assert hits.report().model == "run"
     assert hits.report().novel is not None
+    more = tmp_path / "more.csv"
+    more.write_text("SMILES,dose\n" + "\n".join(f"{'C' * n}N,{n % 5}" for n in range(1, 25)) + "\n")
+    tuned = Engine.train(
+        "molecules", more, tmp_path / "tuned", targets=["dose"], size="tiny", config=config, begin_with=tmp_path / "run"
+    )
+    assert "dose" in tuned.properties
+    assert "pic50" not in tuned.properties  # the new file has no such column
+    provenance = tuned.config.provenance
+    assert (provenance.corpus, provenance.items_seen) == ("library.csv then more.csv", 400)
+    assert provenance.begun_from.startswith("run, trained ")
+    before = genesis.load(tmp_path / "run").known
+    seen = [key for key in (f"{'C' * n}O" for n in range(1, 25)) if before.contains([key])]
+    assert len(seen) > 12
+    assert tuned.known.contains(seen).all()  # what the weights saw before is not novel either
+    assert len(tuned.known) > len(before)
+    with pytest.raises(UsageError, match="64 wide, the size small is 256"):
+        Engine.train("molecules", more, tmp_path / "wide", begin_with=tmp_path / "run")

@@ -25,6 +25,7 @@ The numbers of the domain are always learned; --target-property adds columns of 
 Examples:
   genesis train molecules library.csv --smiles-column SMILES --target-property pic50 --out runs/mine
   genesis train molecules moses --size small --items 5000000 --out runs/moses
+  genesis train molecules library.csv --from molecules-moses --items 200000 --learning-rate 1e-3 --out runs/tuned
   genesis molecules --model runs/mine --target-property pic50=8"""
 
 
@@ -35,6 +36,14 @@ class Size(StrEnum):
     small = "small"
     base = "base"
     large = "large"
+
+
+class Precision(StrEnum):
+    """What the numbers of a step are kept in."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    fp32 = "fp32"
 
 
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="What the items are.", show_default=False)]
@@ -60,6 +69,16 @@ Items = Annotated[
 BatchTokens = Annotated[int, flag("--batch-tokens", metavar="N", min=64, help="Tokens a step.", panel=FIT)]
 LearningRate = Annotated[
     float, flag("--learning-rate", metavar="X", min=1e-9, max=1, help="Its highest value.", panel=FIT)
+]
+Arithmetic = Annotated[
+    Precision,
+    flag("--precision", metavar="NAME", help="auto, bf16 or fp32; auto takes what the device is fast in.", panel=FIT),
+]
+BeginWith = Annotated[
+    str | None,
+    flag(
+        "--from", metavar="MODEL", help="Begin with the weights of a preset or a folder, as far as they fit.", panel=FIT
+    ),
 ]
 Share = Annotated[
     float, flag("--share", metavar="X", min=1e-6, max=1, help="Part of the items, by a stable hash.", panel=FIT)
@@ -89,6 +108,8 @@ def train(
     items: Items = 0,
     batch_tokens: BatchTokens = 8_192,
     learning_rate: LearningRate = 2e-3,
+    precision: Arithmetic = Precision.auto,
+    begin_with: BeginWith = None,
     share: Share = 1.0,
     licence_tier: LicenceTier = None,
     max_rejected: MaxRejected = 0.1,
@@ -104,7 +125,12 @@ def train(
     from genesis.train import TrainConfig
 
     config = TrainConfig(
-        items=items, batch_tokens=batch_tokens, learning_rate=learning_rate, seed=seed, compile=compile
+        items=items,
+        batch_tokens=batch_tokens,
+        learning_rate=learning_rate,
+        precision=precision.value,
+        seed=seed,
+        compile=compile,
     )
 
     def report(progress: Progress) -> None:
@@ -124,6 +150,7 @@ def train(
                 share=share,
                 licence_tier=licence_tier,
                 max_rejected=max_rejected,
+                begin_with=begin_with,
                 device=device,
                 tensorboard=tensorboard,
                 on_progress=report,

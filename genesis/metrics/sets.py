@@ -76,6 +76,10 @@ class KeySet:
         partial.replace(target)
         return cls(target)
 
+    def union(self, other: KeySet, target: Path) -> KeySet:
+        """Write the keys of both to ``target``."""
+        return KeySet.of_hashes(np.concatenate((self._hashes, other._hashes)), target)
+
     def __len__(self) -> int:
         return len(self._hashes)
 

@@ -23,7 +23,7 @@ class TrainConfig(BaseModel):
     unconditional: float = Field(default=0.2, ge=0, le=1)  # share of items that lose every condition
     complete: float = Field(default=0.4, ge=0, le=1)  # share that keeps all: what a target filled from a profile asks
     seed: int = Field(default=0, ge=0, lt=2**63)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the device multiplies it natively
     compile: bool = False
     every: int = Field(default=500, ge=1)  # steps between checkpoints
 

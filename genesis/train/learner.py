@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from genesis.data.batches import Batch
+from genesis.decoding.loop import fast_dtype
 from genesis.domain import PAD
 from genesis.errors import CheckpointError
 from genesis.train.config import TrainConfig, averaging
@@ -143,8 +144,9 @@ class Learner:
             )
 
     def _precision(self) -> AbstractContextManager[Any]:
-        bf16 = self.config.precision == "bf16"
-        return torch.autocast(self.group.device.type, torch.bfloat16) if bf16 else nullcontext()
+        device, asked = self.group.device, self.config.precision
+        bf16 = asked == "bf16" or (asked == "auto" and fast_dtype(device) == torch.bfloat16)
+        return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def _clip(self) -> Tensor:
         """Scale the gradient to a norm of at most ``clip``; the norm it had."""

@@ -37,14 +37,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_every_flag_reaches_the_engine(call: Call, asked: dict[str, Any]) -> None:
     flags = "--out runs/mine -t fame -t era --smiles-column WORD --size tiny --items 5000 --batch-tokens 4096"
-    more = "--learning-rate 0.001 --seed 3 --share 0.5 --max-rejected 0.2 --device cpu"
+    more = "--learning-rate 0.001 --seed 3 --share 0.5 --max-rejected 0.2 --device cpu --from words-a --precision fp32"
     done = call("train", "words", "library.csv", *flags.split(), *more.split())
     assert (done.code, done.out) == (0, "runs/mine\n")
     assert (asked["domain"], asked["source"], asked["out"]) == ("words", "library.csv", Path("runs/mine"))
     assert (asked["column"], list(asked["targets"]), asked["size"]) == ("WORD", ["fame", "era"], "tiny")
     assert (asked["share"], asked["max_rejected"], asked["device"]) == (0.5, 0.2, "cpu")
+    assert asked["begin_with"] == "words-a"
     config = asked["config"]
     assert (config.items, config.batch_tokens, config.learning_rate, config.seed) == (5000, 4096, 0.001, 3)
+    assert config.precision == "fp32"
 
 
 def test_progress_and_targets_are_said_on_stderr(call: Call, asked: dict[str, Any], tmp_path: Path) -> None:
