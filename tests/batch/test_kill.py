@@ -11,6 +11,7 @@ import pytest
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 SLOW = pytest.mark.slow
+HANGS = 7_200  # seconds: no measure of speed, which a busy machine would fail
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ SLOW = pytest.mark.slow
 )
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path, kills: int, kind: str) -> None:
     command = [sys.executable, str(DRIVER), str(tmp_path), str(kills), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300 + 10 * kills)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["killed"] >= kills

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +373,38 @@ def test_a_full_disk_stops_with_everything_kept(words: Words, tmp_path: Path, mo
     assert files(out) == files(tmp_path / "whole")
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk of the size that is given, again for another size; only root may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size: str) -> Path:
+        more = "remount," if place.is_mount() else ""
+        command = ["mount", "-t", "tmpfs", "-o", f"{more}size={size}", "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        return place
+
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(words: Words, tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+    words.run(tmp_path / "whole", shard=16)
+    out = small_disk("150k") / "lib"
+    for _ in range(2):
+        with pytest.raises(GenesisError, match="No space left on device; everything finished is kept"):
+            words.run(out, shard=16)
+        assert 0 < len(files(out)) < len(files(tmp_path / "whole"))
+        assert files(out).items() <= files(tmp_path / "whole").items()
+    small_disk("4m")
+    words.run(out, shard=16)
+    assert files(out) == files(tmp_path / "whole")
+    assert verify(out) == []
+
+
 def test_a_file_system_without_hard_links(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
@@ -422,8 +456,6 @@ def test_an_unreadable_order_or_manifest_is_one_line(words: Words, tmp_path: Pat
 def test_a_changed_model_and_a_changed_library_are_refused(
     make_plan: Make, engine: Engine, model: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "model"
     shutil.copytree(model, copy)
     library = begin(make_plan(model=str(copy)), engine, tmp_path / "lib")
