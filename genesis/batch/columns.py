@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from genesis.batch.plan import Order
 from genesis.domain import Domain, Number
 from genesis.engine import Drawn
-from genesis.errors import ResourceError
+from genesis.errors import ResourceError, UsageError
 from genesis.targets import Targets
 
 METADATA = b"genesis"
@@ -40,7 +41,7 @@ class Columns:
     def __init__(self, order: Order, targets: Targets, domain: Domain[Any], known: bool) -> None:
         self.order, self.targets, self.domain, self.known = order, targets, domain, known
         pa = arrow()
-        fields: list[tuple[str, Any]] = [("index", pa.int64()), ("item", pa.string()), ("key", pa.binary(16))]
+        fields: list[tuple[str, Any]] = [("index", pa.int64()), ("item", pa.string()), ("item_key", pa.binary(16))]
         names = [*targets.asked, *(name for name in order.measure if name not in targets.asked)]
         self._measured = [name for name in names if name in order.measure]
         self._ranged = {name for name, each in targets.asked.items() if any(isinstance(v, tuple) for v in each)}
@@ -56,6 +57,11 @@ class Columns:
         if known:
             fields.append(("novel", pa.bool_()))
         fields += [("tokens", pa.list_(pa.uint16())), ("seed", pa.int64()), ("model_hash", pa.string())]
+        twice = next((name for name, count in Counter(name for name, _ in fields).items() if count > 1), None)
+        if twice is not None:
+            raise UsageError(
+                f"{domain.name} measures a property {twice!r}, and every library has a column of that name"
+            )
         self.schema = pa.schema(fields)
 
     def table(self, drawn: Sequence[Drawn], novel: Sequence[bool] | None) -> Any:
@@ -64,7 +70,7 @@ class Columns:
         columns: dict[str, Any] = {
             "index": [one.index for one in drawn],
             "item": keys,
-            "key": [key128(key) for key in keys],
+            "item_key": [key128(key) for key in keys],
             "log_prob": [one.log_prob for one in drawn],
             "tokens": [one.tokens for one in drawn],
             "seed": [self.order.plan.seed] * len(drawn),

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesis.data.whole import alive
+from genesis.errors import GenesisError
 
 Words = NDArray[np.uint64]
 BUFFER = 1 << 20  # keys in memory before they become a run on disk
@@ -67,7 +68,13 @@ class Keys:
         self.recent.append(_sorted(keys[:, 0], keys[:, 1]))
         self.waiting += len(keys)
         if self.waiting >= self.buffer:
-            self._spill()
+            try:
+                self._spill()
+            except OSError as error:
+                raise GenesisError(
+                    f"could not write the keys of the run into {self.folder}: {error.strerror or error}; everything "
+                    "finished is kept, and the run goes on when there is room"
+                ) from None
         elif len(self.recent) > 2 * FAN:
             self.recent = [_sorted(*(np.concatenate([run[word] for run in self.recent]) for word in (0, 1)))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ import torch
 
 from genesis import registry
 from genesis.batch.library import Library
-from genesis.errors import InputError
+from genesis.errors import InputError, UsageError
 from genesis.hits import PICTURED, PICTURES, check_picture, sign_png
 
-HIDDEN = ("item", "key", "tokens", "index", "seed", "model_hash")  # in the items, or written under other names
+HIDDEN = ("item", "item_key", "tokens", "index", "seed", "model_hash")  # in the items, or written under other names
 
 
 def export(folder: Path, out: Path, suffix: str, on_progress: Callable[[int, int, str], None] | None = None) -> Path:
-    """One file for each shard, ``part-00000.sdf``; of a picture's format the first items of each shard, drawn."""
+    """One file for each shard, ``part-00000.sdf``; of a picture's format the first items of each shard, drawn.
+
+    Where a file of the format holds one item (MIDI), a folder for each shard with ``INDEX.mid`` in it, and what made
+    them in ``origin.json``.
+    """
     library = Library.open(folder)
     domain: Any = registry.domain(library.order.plan.domain)
     shards = sorted(folder.glob("part-*.parquet"))
@@ -29,20 +34,40 @@ def export(folder: Path, out: Path, suffix: str, on_progress: Callable[[int, int
         check_picture(domain, out / f"part{suffix}")
     else:
         domain.check_target(out / f"part{suffix}")
+    together = pictures or _holds_several(domain, out / f"part{suffix}")
+    if not together:
+        (out / "origin.json").write_text(json.dumps(_origin(library), indent=1) + "\n", encoding="utf-8")
     for done, (shard, table) in enumerate(library.tables(), 1):
         target = out / f"part-{shard:05d}{suffix}"
         if pictures:
             table = table.slice(0, PICTURED)
         items = [_item(domain, tokens) for tokens in table.column("tokens").to_pylist()]
-        if pictures:
+        if pictures and items:
             domain.picture(items, ["" for _ in items], target)
             if suffix.lower() == ".png":
                 sign_png(target, _origin(library))
-        elif items:
+        elif items and together:
             domain.write(items, target, _columns(table, library))
+        elif items:
+            _write_each(domain, items, target.with_suffix(""), suffix, _columns(table, library))
         if on_progress:
             on_progress(done, len(shards), "exporting")
     return out
+
+
+def _holds_several(domain: Any, target: Path) -> bool:
+    try:
+        domain.check_target(target, 2)
+    except UsageError:
+        return False
+    return True
+
+
+def _write_each(domain: Any, items: list[Any], folder: Path, suffix: str, columns: dict[str, list[Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for row, item in enumerate(items):
+        one = {name: [cells[row]] for name, cells in columns.items()}
+        domain.write([item], folder / f"{columns['item'][row]}{suffix}", one)
 
 
 def _item(domain: Any, tokens: list[int]) -> Any:

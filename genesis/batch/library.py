@@ -83,13 +83,7 @@ class Library:
     @classmethod
     def create(cls, folder: Path, order: Order) -> Library:
         """Begin a run, or go on with the same one; UsageError when the folder holds anything else."""
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file; name a folder")
-        if not (folder / PLAN).exists():
-            there = folder.iterdir() if folder.exists() else ()
-            foreign = any(not path.name.startswith(f".{PLAN}.") for path in there)  # not of a writer that was killed
-            if foreign and not (folder / PLAN).exists():  # nor of one that begins the same run at this moment
-                raise UsageError(f"{folder} is not empty and holds no run ({PLAN} is missing); name another folder")
+        if not cls.is_begun(folder):
             folder.mkdir(parents=True, exist_ok=True)
             publish((order.model_dump_json(indent=1) + "\n").encode(), folder / PLAN)
         found = cls.open(folder)  # of somebody else, if two began at once
@@ -101,6 +95,20 @@ class Library:
                 f"go on with `genesis batch resume {folder}`"
             )
         return found
+
+    @staticmethod
+    def is_begun(folder: Path) -> bool:
+        """Whether a run is here; UsageError when there is something else."""
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a folder")
+        if (folder / PLAN).exists():
+            return True
+        there = folder.iterdir() if folder.exists() else ()
+        foreign = any(not path.name.startswith(f".{PLAN}.") for path in there)  # not of a writer that was killed
+        begun = (folder / PLAN).exists()  # by somebody else, at this moment
+        if foreign and not begun:
+            raise UsageError(f"{folder} is not empty and holds no run ({PLAN} is missing); name another folder")
+        return begun
 
     @classmethod
     def open(cls, folder: Path) -> Library:

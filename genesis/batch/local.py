@@ -84,9 +84,11 @@ class Processes:
     """``workers`` processes; on GPUs they are spread over all of them."""
 
     def __init__(self, workers: int | None = None, device: str = "auto", work: Work = work) -> None:
+        from loky import cpu_count  # what a scheduler or a container leaves to this process, not what the machine has
+
         devices = devices_of(device)
         if workers is None:
-            workers = (os.cpu_count() or 1) if devices == ["cpu"] else min(os.cpu_count() or 1, A_GPU * len(devices))
+            workers = cpu_count() if devices == ["cpu"] else min(cpu_count(), A_GPU * len(devices))
         self.work = work
         self.lanes = [_Lane(devices[i % len(devices)]) for i in range(workers)]
 

@@ -22,7 +22,7 @@ import genesis
 from genesis.asked import Asked, value
 from genesis.decoding.loop import fast_dtype
 from genesis.decoding.sampling import Rules
-from genesis.domain import Screened
+from genesis.domain import Label, Screened
 from genesis.engine import PATIENCE, Engine, Request
 from genesis.errors import InputError, UnknownProperty, UsageError
 from genesis.targets import Targets
@@ -157,11 +157,12 @@ class Order(BaseModel):
         if path is None:
             raise UsageError("a batch run needs a model in a folder; save it first")
         targets = targets_of(plan, engine)
-        names = tuple(domain.properties) if plan.measure == "all" else tuple(plan.measure)
-        unknown = next((name for name in names if name not in domain.properties), None)
+        known = tuple(name for name, kind in domain.properties.items() if not isinstance(kind, Label))
+        names = known if plan.measure == "all" else tuple(plan.measure)
+        unknown = next((name for name in names if name not in known), None)
         if unknown is not None:
-            raise UnknownProperty(unknown, domain.properties, f"the domain {domain.name!r}")
-        measurable = [name for name in targets.asked if name in domain.properties]
+            raise UnknownProperty(unknown, known, f"the domain {domain.name!r}")
+        measurable = [name for name in targets.asked if name in known]
         if plan.keep_best > 1 and len(measurable) < max(1, len(targets.asked)):
             blind = next((name for name in targets.asked if name not in measurable), None)
             raise UsageError(

@@ -22,7 +22,7 @@ from genesis.batch.local import Crash, Pool
 from genesis.batch.settle import settle, words
 from genesis.batch.shards import DRAFTS, publish, shard_name, sweep
 from genesis.batch.tally import Tally
-from genesis.batch.worker import Job, Source
+from genesis.batch.worker import Job, Source, most_poisoned
 from genesis.errors import GenesisError, InputError
 
 PERIOD = 5.0  # seconds between two manifests
@@ -166,18 +166,24 @@ class Run:
     def _crashed(self, job: Job, crash: Crash) -> None:
         if job.probe:
             if job.last - job.first == 1:
-                self.skips.setdefault(job.shard, []).append(job.first)
+                found = self.skips.setdefault(job.shard, [])
+                found.append(job.first)
+                if len(found) > most_poisoned(self._job(job.shard)):
+                    raise GenesisError(
+                        f"workers die of {len(found)} items of shard {job.shard}, the first at {min(found):,} "
+                        f"({crash}); something else is wrong than an item"
+                    )
             else:
                 middle = (job.first + job.last) // 2
                 halves = [_part(job, job.first, middle), _part(job, middle, job.last)]
                 self.suspects[job.shard] += halves
-                self.again += halves
+                self.again[:0] = halves  # to the single item first: where all items kill, that is soon known
             self._probed(job)
             return
         attempt = self.attempts[job.shard] = self.attempts.get(job.shard, 0) + 1
         if attempt == 1:
             self.again.append(job)
-        elif attempt == 2:
+        elif attempt == 2 or job.batch > 1:
             self.suspects[job.shard] = [_part(job, job.first, job.last)]
             self.again += self.suspects[job.shard]
         else:
@@ -187,12 +193,18 @@ class Run:
             )
 
     def _probed(self, job: Job) -> None:
-        """A range is settled; with the last one the shard is drawn again without the items that killed."""
+        """A range is settled; with the last one the shard is drawn again without the items that killed.
+
+        Where no item is to blame, memory may be: the system kills the process that asks for more than there is. The
+        batch is halved.
+        """
         self.suspects[job.shard].remove(job)
         if not self.suspects[job.shard]:
             del self.suspects[job.shard]
             skip = tuple(sorted(self.skips.pop(job.shard, [])))
-            self.again.append(replace(self._job(job.shard), batch=max(1, self.batch // 2), skip=skip))
+            if not skip:
+                self.batch = max(1, self.batch // 2)
+            self.again.append(replace(self._job(job.shard), skip=skip))
 
     def _job(self, shard: int) -> Job:
         folder = str(self.library.folder.resolve())
@@ -204,7 +216,9 @@ class Run:
             shard = self.committed
             path = self.library.shard(shard)
             name, entry = shard_name(shard), known.get(shard_name(shard))
-            table = read(path, ["key"] if entry else None)
+            if entry and sha256(path.read_bytes()) != entry.sha256:  # its keys decide about all shards behind it
+                raise InputError(f"{path}: not the bytes that were written; remove it and resume: it is drawn again")
+            table = read(path, ["item_key"] if entry else None)
             note = note_of(table.schema)
             if note["order"] != self.order.name:
                 raise GenesisError(f"{path}: a shard of another run; move it away and resume")

@@ -18,6 +18,7 @@ from genesis.engine import TRAINING_KEYS, Engine, load
 from genesis.errors import GenesisError, UsageError
 
 PROBED = 64  # items drawn to learn how large a row is
+SCRATCH = 32  # bytes an item beside the shards: its key in a sorted run, twice while runs are merged
 ALIVE = 60.0  # seconds since the last manifest in which a run is taken to be running
 
 
@@ -60,8 +61,11 @@ def load_model(plan: Plan, device: str = "auto") -> Engine:
 def begin(plan: Plan, engine: Engine, out: Path) -> Library:
     """The library of a plan, begun or found; refused when it is another's or there is no room for it."""
     order = Order.of(plan, engine)
+    if not Library.is_begun(out):
+        _check_room(out, Source.of(order, engine), plan.count)
+        return Library.create(out, order)
     library = Library.create(out, order)
-    _check_room(library, Source.of(order, engine))
+    _check_rest(library, Source.of(order, engine))
     return library
 
 
@@ -75,7 +79,7 @@ def go_on(folder: Path, device: str = "auto") -> tuple[Library, Engine]:
             f"{folder} was begun with something else ({'; '.join(different[:3])}); its shards would not fit together. "
             "Put that back, or begin a new folder"
         )
-    _check_room(library, Source.of(library.order, engine))
+    _check_rest(library, Source.of(library.order, engine))
     return library, engine
 
 
@@ -128,17 +132,21 @@ def status(folder: Path) -> Status:
     )
 
 
-def _check_room(library: Library, source: Source) -> None:
-    """UsageError before the work when the disk has no room for what is still to come."""
+def _check_rest(library: Library, source: Source) -> None:
     manifest = library.manifest()
     left = library.order.plan.count - manifest.total.returned
-    if manifest.complete or left <= 0:
-        return
-    needed = round(_row_bytes(source, PROBED) * left)
-    free = shutil.disk_usage(library.folder).free
+    if not manifest.complete and left > 0:
+        _check_room(library.folder, source, left)
+
+
+def _check_room(folder: Path, source: Source, items: int) -> None:
+    """GenesisError before the work when the disk has no room for what is still to come."""
+    needed = round((_row_bytes(source, PROBED) + SCRATCH) * items)
+    place = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(place).free
     if needed > free:
         raise GenesisError(
-            f"{library.folder}: {left:,} items take about {_size(needed)}, and {_size(free)} are free; make room or "
+            f"{folder}: {items:,} items take about {_size(needed)}, and {_size(free)} are free; make room or "
             "ask for fewer"
         )
 

@@ -5,6 +5,7 @@ N  rows of the draft
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -58,7 +59,7 @@ def settle(draft: Any, order: Order, targets: Targets, total: Tally, keys: Keys)
 
 def words(table: Any) -> Words:
     """``[N, 2]``: the keys of a table."""
-    return keys_of(b"".join(table.column("key").to_pylist()))
+    return keys_of(b"".join(table.column("item_key").to_pylist()))
 
 
 def _closest(
@@ -67,7 +68,11 @@ def _closest(
     """The ``quota`` rows closest to their targets, in the order of their indices."""
     names = [name for name in targets.asked if name in order.measure]
     columns = {name: draft.column(name).to_pylist() for name in names}
-    distance = [targets.distance(int(index[row]), {name: columns[name][row] for name in names}) for row in rows]
+    measured = [{name: columns[name][row] for name in names} for row in rows]
+    distance = [
+        math.inf if None in each.values() else targets.distance(int(index[row]), each)
+        for row, each in zip(rows, measured, strict=True)
+    ]
     return np.sort(rows[np.argsort(distance, kind="stable")[:quota]])
 
 

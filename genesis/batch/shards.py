@@ -61,7 +61,7 @@ def _write(content: memoryview | bytes, target: Path, replace: bool) -> bool:
             except FileExistsError:
                 return False
             except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                     raise
                 os.replace(part, target)  # a file system without hard links
         sync(target.parent)

@@ -60,7 +60,7 @@ def _shard(library: Library, path: Path, entry: Entry, keys: Keys) -> tuple[list
         tally = Tally.model_validate(note["tally"])
     except (InputError, ValueError, KeyError) as error:
         return [f"{path.name}: {error}"], None
-    index, items, stated = (table.column(name).to_pylist() for name in ("index", "item", "key"))
+    index, items, stated = (table.column(name).to_pylist() for name in ("index", "item", "item_key"))
     found = words(table)
     fresh = keys.fresh(found)
     keys.add(found[fresh])

@@ -94,12 +94,17 @@ def draw_shard(source: Source, job: Job) -> int:
         bounds = [first - 1, *(i for i in job.skip if first <= i < last), last]
         for before, after in itertools.pairwise(bounds):
             _draw(source, before + 1, after, drawing)
-        if len(drawing.poisoned) > max(8, MOST_POISONED * (job.last - job.first)):
+        if len(drawing.poisoned) > most_poisoned(job):
             index, why = drawing.poisoned[0]
             raise GenesisError(f"{len(drawing.poisoned)} items of shard {job.shard} fail, the first at {index}: {why}")
     if not job.probe:
         _write(source, job, drawing)
     return drawing.batch
+
+
+def most_poisoned(job: Job) -> float:
+    """Items of a shard that may be passed over; more of them stop the run."""
+    return max(8, MOST_POISONED * (job.last - job.first))
 
 
 def _draw(source: Source, first: int, last: int, drawing: _Drawing) -> None:

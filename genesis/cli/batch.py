@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,6 +59,23 @@ class BatchGroup(Group):
         return super().resolve_command(ctx, args)
 
 
+class MakingLibrary(generate.Making):
+    """The flags of every property, as the generating command has them, whose domain an argument or a plan names."""
+
+    def properties(self, args: Sequence[str]) -> Collection[str]:
+        from genesis import registry
+        from genesis.batch.plan import read_plan
+
+        for text in args:
+            name = read_plan(Path(text)).get("domain") if text.lower().endswith(PLANS) else text
+            if isinstance(name, str) and name in registry.domains():
+                return registry.domain(name).properties
+        return ()
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        Command.format_epilog(self, ctx, formatter)
+
+
 app = typer.Typer(
     help="Make libraries of millions, resumable, each item once.",
     epilog=EPILOG,
@@ -95,7 +112,7 @@ OnCluster = Annotated[
 ]
 
 
-@app.command(MAKE, cls=Command, epilog=MAKE_EPILOG)
+@app.command(MAKE, cls=MakingLibrary, epilog=MAKE_EPILOG)
 def make(
     ctx: typer.Context,
     what: What,

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -86,9 +86,7 @@ class Making(Command):
         known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
         if not any(text.startswith("--") and text.partition("=")[0] not in known for text in args):
             return list(args)  # the domain's libraries are not loaded for nothing
-        from genesis import registry
-
-        properties = registry.domain(str(self.name)).properties
+        properties = self.properties(args)
         out: list[str] = []
         rest = iter(args)
         for text in rest:
@@ -102,6 +100,12 @@ class Making(Command):
                 raise UsageError(f"{name}: a value is missing; write {name} VALUE")
             out += ["--target-property", f"{asked}={given}"]
         return out
+
+    def properties(self, args: Sequence[str]) -> Collection[str]:
+        """What can be a flag; nothing when the arguments name no domain."""
+        from genesis import registry
+
+        return registry.domain(str(self.name)).properties
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         from genesis import registry

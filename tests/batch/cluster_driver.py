@@ -68,8 +68,8 @@ def main(folder: Path) -> None:
     run = Run(library, Source.of(library.order, engine), Cluster(work=slowly))
     size = run.pool.size
     run.run()
-    thread.join(60)
-    deadline = time.monotonic() + 60  # a death is noticed by missing heartbeats, which may come after the end
+    thread.join(600)
+    deadline = time.monotonic() + 600  # a death is noticed by missing heartbeats, which may come after the end
     while (left := sum(node["Alive"] for node in ray.nodes())) == len(nodes) and time.monotonic() < deadline:
         time.sleep(1)
     print(

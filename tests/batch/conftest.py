@@ -1,4 +1,4 @@
-"""A tiny untrained model of molecules in a folder, and runs of it in this process."""
+"""Tiny untrained models in folders, and runs of them in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="batch runs write Parquet, which is an extra")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from library_of_words import save_model
+from library_of_words import save_model, save_music
 
 import genesis
 from genesis.batch.library import Library
@@ -28,6 +28,11 @@ from genesis.engine import Engine
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_music(tmp_path_factory.mktemp("music"))
 
 
 @pytest.fixture(scope="session")

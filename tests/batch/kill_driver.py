@@ -1,6 +1,6 @@
 """Makes a library once in peace and then again and again under kill -9, by two processes at a time on one folder.
 
-    kill_driver.py FOLDER KILLS words|molecules
+    kill_driver.py FOLDER KILLS words|molecules|music
 
 A program of its own, which forks: torch is imported once, and each victim costs what its shards cost.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from library_of_words import fake_source, save_model
+from library_of_words import fake_source, save_model, save_music
 
 import genesis
 from genesis.batch.library import Library
@@ -35,12 +35,13 @@ from genesis.engine import Engine
 MOST = 90  # victims of one library, so that a run of bad luck ends
 
 
-def order_of(kind: str, engine: Engine, model: Path) -> tuple[Order, Source]:
-    settings = {"domain": "molecules", "model": str(model), "count": 260, "shard": 16, "batch_size": 16}
+def order_of(kind: str, engine: Engine) -> tuple[Order, Source]:
+    settings = {"domain": engine.domain.name, "count": 260, "shard": 16, "batch_size": 16}
     if kind == "words":
         order = Order.of(Plan.of({**settings, "measure": []}), engine)
         return order, fake_source(order, engine)
-    order = Order.of(Plan.of({**settings, "temperature": 0.6}), engine)
+    more = {"target": {"bars": 1}, "temperature": 0.3} if kind == "music" else {"temperature": 0.6}
+    order = Order.of(Plan.of({**settings, **more}), engine)
     return order, Source.of(order, engine)
 
 
@@ -59,8 +60,8 @@ def start(run: Callable[[], object]) -> int:
 def main(folder: Path, kills: int, kind: str) -> None:
     rng = random.Random(kills)
     torch.set_num_threads(1)
-    model = save_model(folder)
-    order, source = order_of(kind, genesis.load(model, "cpu"), model)
+    model = save_music(folder) if kind == "music" else save_model(folder)
+    order, source = order_of(kind, genesis.load(model, "cpu"))
 
     def make(out: Path) -> None:
         Run(Library.create(out, order), source, Inline(lambda job: draw_shard(source, job))).run()
@@ -90,7 +91,9 @@ def main(folder: Path, kills: int, kind: str) -> None:
         assert status(out).hash == status(folder / "whole").hash
         assert status(out).total == status(folder / "whole").total
         assert verify(out) == []
-    print(json.dumps({"killed": killed, "finished": finished, "torn": torn, "seconds": seconds}))
+    total = status(folder / "whole").total
+    again = total.valid - sum(total.screened.values()) - total.distinct
+    print(json.dumps({"killed": killed, "finished": finished, "torn": torn, "seconds": seconds, "again": again}))
 
 
 if __name__ == "__main__":

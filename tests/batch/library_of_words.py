@@ -1,4 +1,4 @@
-"""What the tests of batch runs and their drivers draw from: a tiny untrained model, and words that take no time."""
+"""What the tests of batch runs and their drivers draw from: tiny untrained models, and words that take no time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from genesis.checkpoint import Config, Provenance
 from genesis.engine import TRAINING_KEYS, Drawn, Engine
 from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Transformer, TransformerConfig
-from genesis.nn.conditioner import NumberField
+from genesis.nn.conditioner import CategoryField, NumberField
 from genesis_domains.molecules.smiles import IDS, VOCAB
+from genesis_domains.music.vocabulary import VOCAB as NOTES
 
 FIELDS = (
     NumberField(name="logp", mean=2, std=1, quantiles=(-2, 1, 2, 3, 6)),
@@ -32,16 +33,26 @@ def save_model(folder: Path, name: str = "tiny", carbon: float = 5.0) -> Path:
         for token in ("C", "N", "O", "=C", "(", ")", "1"):  # otherwise every element is as likely as carbon
             model.head.bias[IDS[token]] += carbon
         model.head.bias[IDS["C"]] += 1
-    config = Config(
-        domain="molecules",
-        vocab=VOCAB,
-        model=model.config,
-        provenance=Provenance(corpus="none", licence="CC0", items=0),
-    )
-    engine = Engine(model, config)
-    engine.save(folder / name)
+    _save(model, "molecules", VOCAB, folder / name)
     KeySet.build(["C", "CC", "CCC", "CO", "CN", "CCO", "C1CC1"], folder / name / TRAINING_KEYS)
     return folder / name
+
+
+def save_music(folder: Path, name: str = "tunes") -> Path:
+    """A model that writes a bar or two."""
+    torch.manual_seed(0)
+    fields = (
+        CategoryField(name="style", values=("air", "reel")),
+        NumberField(name="bars", mean=4, std=1, quantiles=(1, 2, 3, 4, 8)),
+    )
+    model = Transformer(TransformerConfig.of("tiny", -(-len(NOTES) // 16) * 16, 32, fields)).eval()
+    return _save(model, "music", NOTES, folder / name)
+
+
+def _save(model: Transformer, domain: str, vocab: tuple[str, ...], path: Path) -> Path:
+    provenance = Provenance(corpus="none", licence="CC0", items=0)
+    Engine(model, Config(domain=domain, vocab=vocab, model=model.config, provenance=provenance)).save(path)
+    return path
 
 
 WORDS = 700  # different items that the fake drawer can draw

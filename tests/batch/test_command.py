@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from genesis.batch import columns, local, shards
+from genesis.batch.plan import Plan
+from genesis.cli import generate
 from genesis.cli.app import run
 
 Call = Callable[..., "Outcome"]
@@ -113,6 +116,66 @@ def test_export_writes_the_formats_of_the_domain(call: Call, some: list[str], tm
     assert call("export", "lib").err == (
         "genesis: error: --format is missing; give one that the domain writes, such as --format sdf\n"
     )
+
+
+def test_a_library_of_tunes_to_midi(call: Call, music: Path, tmp_path: Path) -> None:
+    from symusic import Score
+
+    made = call(
+        *f"music --model {music} -n 12 --shard 8 --batch-size 8 --bars 1 --sweep style=air,reel --out lib".split(),
+        "--device", "cpu",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    table = pq.read_table(tmp_path / "lib")
+    assert table["asked_style"].to_pylist() == [("air", "reel")[i % 2] for i in table["index"].to_pylist()]
+    assert table["bars"].to_pylist() == [1] * 12
+    assert "style" not in table.column_names, "a label that is asked for and cannot be measured"
+    assert call("verify", "lib").code == 0
+    assert call("export", "lib", "--format", "mid", "--out", "midi").code == 0
+    written = {int(path.stem): path for path in (tmp_path / "midi").glob("part-*/*.mid")}
+    assert sorted(written) == table["index"].to_pylist()
+    for row in table.select(["index", "lowest", "highest"]).to_pylist():
+        pitches = [note.pitch for track in Score(written[row["index"]]).tracks for note in track.notes]
+        assert (min(pitches), max(pitches)) == (row["lowest"], row["highest"])
+    assert json.loads((tmp_path / "midi" / "origin.json").read_text())["licence"] == "CC0"
+    assert call("export", "lib", "--format", "jsonl", "--out", "lines").code == 0
+    assert sum(len(path.read_text().splitlines()) for path in (tmp_path / "lines").iterdir()) == 12
+    assert call("export", "lib", "--format", "png", "--out", "png").code == 0
+    assert call("music", "--model", str(music), "--measure", "style").err.startswith(
+        "genesis: error: unknown property 'style' for the domain 'music'"
+    )
+
+
+def test_every_flag_of_the_generating_command_is_a_setting(call: Call, model: Path, tmp_path: Path) -> None:
+    """A plan file with each of them; those that are left say how to run and where to put it, which no plan decides."""
+    settings = {
+        "domain": "molecules", "count": 20, "model": str(model), "target": {"logp": "1:3"}, "seed": 3,
+        "temperature": 0.9, "top_k": 50, "top_p": 0.99, "min_p": 0.001, "guidance": 1.5, "keep_best": 2,
+        "constrained": False, "screen": False, "batch_size": 8, "measure": ["rings"], "shard": 16,
+        "sweep": {"mol_weight": [150, "200:300"]},
+    }  # fmt: skip
+    assert settings.keys() == Plan.model_fields.keys()
+    (tmp_path / "plan.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    done = call("plan.yaml", "--dry-run", "--json", "--device", "cpu")
+    assert done.code == 0, done.err
+    understood = json.loads(done.out)["settings"]
+    assert {name: given["value"] for name, given in understood.items()} == settings | {"model": "tiny"}
+    assert {given["from"] for given in understood.values()} == {"file"}
+    said = {"target": "target_property", "constrained": "no_constraint"}
+    of_plan = {said.get(name, name) for name in settings}
+    flags = set(inspect.signature(generate.command("molecules")).parameters) - {"ctx"}
+    running = {"out", "picture", "audio", "json", "report", "device", "workers", "dry_run", "quiet", "debug"}
+    assert flags == (of_plan & flags) | running
+
+
+def test_a_property_is_a_flag_as_in_the_generating_command(call: Call, some: list[str], tmp_path: Path) -> None:
+    assert call(*some, "--logp", "1:3", "--out", "lib", "-q").code == 0
+    assert json.loads((tmp_path / "lib" / "_plan.json").read_text())["plan"]["target"] == {"logp": "1:3"}
+    (tmp_path / "plan.yaml").write_text("domain: molecules\n")
+    assert call("plan.yaml", *some[1:], "--logp=1:3", "--out", "lib", "-q").code == 0
+    assert "--lgp" in call(*some, "--lgp", "1").err
+    (tmp_path / "wrong.yaml").write_text("domain: [molecules]\n")
+    assert call("wrong.yaml", "--logp", "1").code == 2
 
 
 def test_an_interruption_is_130_and_says_how_to_go_on(

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genesis.batch.distinct import FAN, PREFIX, Keys, keys_of
+from genesis.errors import GenesisError
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,6 +64,15 @@ def test_the_scratch_of_the_dead_is_swept_and_that_of_the_living_stays(tmp_path:
         folder.mkdir()
     with Keys(tmp_path):
         assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere])
+
+
+def test_a_disk_without_room_for_keys_is_our_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        Keys(tmp_path / "file", buffer=1) as keys,
+        pytest.raises(GenesisError, match="could not write the keys of the run"),
+    ):
+        keys.add(np.array([[1, 2]], np.uint64))
 
 
 def test_keys_are_two_words_of_sixteen_bytes() -> None:

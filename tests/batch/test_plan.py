@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from genesis.batch.columns import Columns
 from genesis.batch.plan import (
     LARGEST,
     SMALLEST,
@@ -22,6 +23,7 @@ from genesis.batch.plan import (
     shard_size,
     targets_of,
 )
+from genesis.domain import Number
 from genesis.engine import Engine
 from genesis.errors import GenesisError, InputError, UsageError
 
@@ -183,3 +185,12 @@ def test_shards_are_whole_batches_between_their_limits(indices: int) -> None:
     assert size % 512 == 0
     assert shard_size(1_000_000) == 5_120
     assert shard_size(10_000_000) == LARGEST
+
+
+def test_a_property_cannot_be_called_as_a_column_of_every_library(make_plan: Make, engine: Engine) -> None:
+    from types import SimpleNamespace
+
+    order = Order.of(make_plan(), engine).model_copy(update={"measure": ("seed",)})
+    domain: Any = SimpleNamespace(name="weather", properties={"seed": Number("", 0, 1, "of the sky")})
+    with pytest.raises(UsageError, match="weather measures a property 'seed', and every library has a column"):
+        Columns(order, engine.targets(None), domain, known=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import math
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +126,8 @@ def test_columns_are_typed_and_every_shard_says_where_it_came_from(
     library, _ = run_here(make_plan(count=40, target={"logp": "1:3", "pic50": 6}), tmp_path / "lib")
     schema = pq.read_schema(tmp_path / "lib" / "part-00001.parquet")
     types = {field.name: str(field.type) for field in schema}
-    assert list(types)[:3] == ["index", "item", "key"]
-    assert types["key"] == "fixed_size_binary[16]"
+    assert list(types)[:3] == ["index", "item", "item_key"]
+    assert types["item_key"] == "fixed_size_binary[16]"
     assert types["logp"] == types["asked_logp_low"] == types["asked_pic50"] == "double"
     assert (types["rings"], types["log_prob"], types["novel"]) == ("int64", "float", "bool")
     assert types["tokens"].startswith("list<")
@@ -133,7 +136,7 @@ def test_columns_are_typed_and_every_shard_says_where_it_came_from(
     assert (note["model"], note["licence"], note["seed"], note["corpus"]) == ("tiny", "CC0", 0, "none")
     assert (note["first"], note["last"]) == (32, 64)
     table = pq.read_table(tmp_path / "lib")
-    assert table["key"].to_pylist() == [key128(item) for item in table["item"].to_pylist()]
+    assert table["item_key"].to_pylist() == [key128(item) for item in table["item"].to_pylist()]
     assert set(table["model_hash"].to_pylist()) == {library.order.model_hash}
 
 
@@ -166,6 +169,28 @@ def test_a_shard_that_is_removed_is_drawn_again(words: Words, tmp_path: Path) ->
         words.run(out)
         assert files(out) == expected
         assert verify(out) == []
+
+
+def test_a_shard_that_was_damaged_before_the_run_goes_on_is_refused(words: Words, tmp_path: Path) -> None:
+    """Its keys decide which of the items behind it are new: a flipped bit in one would double an item."""
+    words.run(tmp_path / "whole")
+    out = tmp_path / "lib"
+
+    def stop(shard: int) -> None:
+        if shard == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        words.run(out, stop)
+    damaged = out / "part-00002.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[content.index(pq.read_table(damaged)["item_key"][5].as_py())] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=r"part-00002.parquet: not the bytes that were written; remove it and resume"):
+        words.run(out)
+    damaged.unlink()
+    words.run(out)
+    assert files(out) == files(tmp_path / "whole")
 
 
 def test_a_manifest_is_made_again_from_the_shards(words: Words, tmp_path: Path) -> None:
@@ -235,6 +260,22 @@ def test_the_closest_are_kept_shard_by_shard(make_plan: Make, run_here: Callable
     expected = status(tmp_path / "best").hash
     run_here(make_plan(count=25, target=target, keep_best=3), tmp_path / "best")
     assert status(tmp_path / "best").hash == expected
+
+
+def test_what_could_not_be_measured_is_the_farthest(words: Words, tmp_path: Path) -> None:
+    settings = {"count": 60, "measure": ["mol_weight"], "target": {"mol_weight": 180}, "keep_best": 4}
+    library, source = words.open(tmp_path / "lib", **settings)
+
+    def draw(first: int, last: int) -> list[Drawn]:
+        weight = {0: math.nan, 1: 180.0, 2: 250.0, 3: 400.0}
+        return [dataclasses.replace(drawn(i), measured={"mol_weight": weight[i % 4]}) for i in range(first, last)]
+
+    chosen = dataclasses.replace(source, draw=draw)
+    Run(library, chosen, Inline(lambda job: draw_shard(chosen, job))).run()
+    weights = pq.read_table(tmp_path / "lib")["mol_weight"].to_pylist()
+    assert len(weights) == 60
+    assert None not in weights
+    assert weights.count(180.0) > 40
 
 
 def test_flagged_items_are_kept_out_and_counted(words: Words, tmp_path: Path) -> None:
@@ -332,6 +373,38 @@ def test_a_full_disk_stops_with_everything_kept(words: Words, tmp_path: Path, mo
     assert files(out) == files(tmp_path / "whole")
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk of the size that is given, again for another size; only root may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size: str) -> Path:
+        more = "remount," if place.is_mount() else ""
+        command = ["mount", "-t", "tmpfs", "-o", f"{more}size={size}", "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        return place
+
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(words: Words, tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+    words.run(tmp_path / "whole", shard=16)
+    out = small_disk("150k") / "lib"
+    for _ in range(2):
+        with pytest.raises(GenesisError, match="No space left on device; everything finished is kept"):
+            words.run(out, shard=16)
+        assert 0 < len(files(out)) < len(files(tmp_path / "whole"))
+        assert files(out).items() <= files(tmp_path / "whole").items()
+    small_disk("4m")
+    words.run(out, shard=16)
+    assert files(out) == files(tmp_path / "whole")
+    assert verify(out) == []
+
+
 def test_a_file_system_without_hard_links(words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
@@ -383,8 +456,6 @@ def test_an_unreadable_order_or_manifest_is_one_line(words: Words, tmp_path: Pat
 def test_a_changed_model_and_a_changed_library_are_refused(
     make_plan: Make, engine: Engine, model: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "model"
     shutil.copytree(model, copy)
     library = begin(make_plan(model=str(copy)), engine, tmp_path / "lib")
@@ -424,7 +495,11 @@ def test_no_room_for_the_estimate_is_refused_before_the_work(
     monkeypatch.setattr(session.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
     with pytest.raises(GenesisError, match=r"10,000,000 items take about .* GB, and 1.0 MB are free; make room"):
         begin(make_plan(count=10**7), engine, tmp_path / "lib")
-    assert not list((tmp_path / "lib").glob("*.parquet"))
+    assert not (tmp_path / "lib").exists(), "the same folder can be asked for fewer"
+    library = begin(make_plan(count=150), engine, tmp_path / "lib")
+    monkeypatch.setattr(session.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**3))
+    with pytest.raises(GenesisError, match="150 items take about"):
+        go_on(library.folder)
 
 
 def test_verify_finds_one_flipped_byte_in_any_shard(words: Words, tmp_path: Path) -> None:
@@ -478,5 +553,5 @@ def settle_concat(one: Any, other: Any, like: Any) -> Any:
 def test_words_of_a_table_are_its_keys() -> None:
     import pyarrow
 
-    table = pyarrow.table({"key": pyarrow.array([key128("a"), key128("b")], pyarrow.binary(16))})
+    table = pyarrow.table({"item_key": pyarrow.array([key128("a"), key128("b")], pyarrow.binary(16))})
     assert settle.words(table).tobytes() == key128("a") + key128("b")
