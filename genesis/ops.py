@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genesis_kernels import reference
+from genesis_kernels.limits import WIDEST_HEAD, WIDEST_ROW, WIDEST_VOCAB, longest_tile
 from genesis_kernels.philox import open_unit, philox, signed, spread
 from genesis_kernels.reference import keep, rotate, split_heads, step_attention, unit_rms
 
@@ -40,8 +41,6 @@ __all__ = [
 ]
 
 KERNELS = ("short_attention", "decode_attention", "token_sampler", "modulated_norm")  # module and op have one name
-SHORT = 256  # tokens beyond which the attention of a whole sequence does not fit one program
-WIDEST_HEAD, WIDEST_ROW, WIDEST_VOCAB = 128, 8_192, 16_384
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 OLDEST = (8, 0)  # compute capability: bf16 and the tensor-core instructions that the kernels are tuned for
 
@@ -122,7 +121,7 @@ def short_attention(
         ``[B, T, H * K]``.
     """
     B, T, _, K = qkv.shape
-    short = T <= SHORT and _kernel("short_attention", qkv, K)
+    short = longest_tile(K) >= T and _kernel("short_attention", qkv, K)
     if short or lengths is not None:
         bounds = torch.arange(0, (B + 1) * T, T, dtype=torch.int32, device=qkv.device)
         op = torch.ops.genesis_kernels.short_attention if short else reference.short_attention

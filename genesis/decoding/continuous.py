@@ -1,4 +1,4 @@
-"""Decoding on a GPU: slots that are refilled as items end, a CUDA graph a step, and a host that never waits for a token.
+"""Decoding on a GPU: slots refilled as items end, a CUDA graph a step, and a host that never waits for a token.
 
 The host starts ``LOOK`` steps, asks for a copy of where the rows stand, and reads the copy of the round before, which
 has long arrived: it refills slots one round late, and the device is never idle. On a CPU the same code runs without

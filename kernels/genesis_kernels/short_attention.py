@@ -33,6 +33,7 @@ from genesis_kernels.heads import (
     store_rows,
 )
 from genesis_kernels.launch import INTERPRETED, device_of, power_of_two
+from genesis_kernels.limits import longest_tile
 
 QUERIES = 64  # rows of queries in a tile: beyond, several programs share a sequence
 WHOLE = 64  # tokens up to which the backward pass is one program a sequence and key-value head
@@ -210,8 +211,9 @@ def _checked(qkv: Tensor, cu_seqlens: Tensor, heads: int, longest: int) -> tuple
     """Sequences, key-value heads and head width."""
     groups = (qkv.shape[1] - heads) // 2
     assert heads % groups == 0, f"{heads} query heads cannot share {groups} key-value heads evenly"
-    assert longest <= 256, f"sequences of {longest} tokens; one tile holds 256"
-    return len(cu_seqlens) - 1, groups, qkv.shape[2]
+    K, most = qkv.shape[2], longest_tile(qkv.shape[2])
+    assert longest <= most, f"sequences of {longest} tokens; a tile holds {most} of head width {K}"
+    return len(cu_seqlens) - 1, groups, K
 
 
 def forward(
@@ -228,7 +230,8 @@ def forward(
         with device_of(qkv):
             _forward_kernel[(B * G, triton.cdiv(longest, BLOCK_M))](
                 qkv, cu_seqlens, lengths, cos, sin, out, eps,
-                H=heads, G=G, K=K, HALF=HALF, CAUSAL=causal, BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, num_warps=warps, num_stages=STAGES,
+                H=heads, G=G, K=K, HALF=HALF, CAUSAL=causal, BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N,
+                num_warps=warps, num_stages=STAGES,
             )  # fmt: skip
     return out
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from genesis_kernels import reference
 from genesis_kernels.launch import INTERPRETED, device_of, power_of_two
+from genesis_kernels.limits import WIDEST_VOCAB
 from genesis_kernels.philox import HASH_A, HASH_B, LANE, ROUND_A, ROUND_B, WEYL_A, WEYL_B
 
-LARGEST = 16_384  # entries of a vocabulary: 32 a thread of sixteen warps
 _PAD, _BOS, _EOS = (tl.constexpr(t) for t in (reference.PAD, reference.BOS, reference.EOS))
 _ROUND_A, _ROUND_B, _WEYL_A, _WEYL_B = (tl.constexpr(word) for word in (ROUND_A, ROUND_B, WEYL_A, WEYL_B))
 _HASH_A, _HASH_B, _LANE = (tl.constexpr(word & 0xFFFFFFFF) for word in (HASH_A, HASH_B, LANE))
@@ -156,7 +156,7 @@ def forward(
 ) -> None:  # fmt: skip
     """Launch the kernel: a program for each row."""
     R, room = out.shape
-    assert vocab <= LARGEST, f"a vocabulary of {vocab}; a row of at most {LARGEST} fits a program"
+    assert vocab <= WIDEST_VOCAB, f"a vocabulary of {vocab}; a row of at most {WIDEST_VOCAB} fits a program"
     assert out.is_contiguous(), "results are one block: rows are found by their number"
     assert logits.stride(-1) == 1, "the logits of a row lie together"
     assert len(logits) in (R, 2 * R), f"{len(logits)} rows of logits for {R} rows; under guidance twice as many"
