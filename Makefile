@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 LOG := $(VENV)/install.log
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint slow bench clean constraints
+.PHONY: help demo test lint slow bench gpu clean constraints
 .NOTPARALLEL:
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -37,6 +37,9 @@ bench: $(STAMP) ## molecules a second beside the same network in Hugging Face's 
 	@$(PY) -c 'import transformers' 2> /dev/null || $(PY) -m pip install --quiet -c constraints.txt -e ".[bench]"
 	@$(PY) benchmarks/hugging_face.py
 
+gpu: $(STAMP) ## everything that needs a GPU, in eight minutes, into benchmarks/results/ and docs/kernels.md
+	@$(PY) benchmarks/gpu.py
+
 constraints: $(STAMP) ## pin anew what the extras dev and train install; TORCH=2.13.0 chooses another torch
 	@set -e; echo "resolving"; torch=$(or $(TORCH),$$(sed -n 's/^torch==//p' constraints.txt)); \
 	$(PY) -m pip install -qq --dry-run --ignore-installed --report $(VENV)/report.json \
@@ -44,7 +47,7 @@ constraints: $(STAMP) ## pin anew what the extras dev and train install; TORCH=2
 	sed -n '/^#/p' constraints.txt > $(VENV)/constraints.txt; \
 	$(PY) -c 'import json, sys; found = [(i["metadata"]["name"], i["metadata"]["version"].split("+")[0]) \
 	    for i in json.load(open(sys.argv[1]))["install"]]; \
-	print(*sorted((f"{n}=={v}" for n, v in found if n != "genesis-engine"), key=str.lower), sep="\n")' $(VENV)/report.json \
+	print(*sorted((f"{n}=={v}" for n, v in found if n not in ("genesis-engine", "triton")), key=str.lower), sep="\n")' $(VENV)/report.json \
 	    >> $(VENV)/constraints.txt; \
 	mv $(VENV)/constraints.txt constraints.txt; echo "constraints.txt: $$(grep -c == constraints.txt) versions"
 

@@ -24,7 +24,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 import genesis
 from genesis.domain import BOS, EOS, PAD
 from genesis.models.transformer import Transformer
-from genesis.ops import modulated_norm, short_attention
+from genesis.nn.block import QK_EPS
+from genesis.ops import modulated_norm, split_heads
+from genesis_kernels.reference import attention
 
 
 class Config(PretrainedConfig):
@@ -56,9 +58,10 @@ class Wrapped(PreTrainedModel, GenerationMixin):
         branch = gate = None
         for layer, (block, m) in enumerate(zip(net.blocks, self.modulations, strict=True)):
             x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
-            q, k, v = (t.transpose(1, 2) for t in block.project(y.to(self.fast_dtype), net.cos[span], net.sin[span]))
+            heads = split_heads(block.project(y.to(self.fast_dtype)), block.heads, net.cos[span], net.sin[span], QK_EPS)
+            q, k, v = (t.transpose(1, 2) for t in heads)
             keys, values = cache.update(k.to(self.fast_dtype), v, layer)
-            a = short_attention(q.to(self.fast_dtype), keys, values, causal=q.shape[2] > 1).transpose(1, 2).flatten(2)
+            a = attention(q.to(self.fast_dtype), keys, values, causal=q.shape[2] > 1).transpose(1, 2).flatten(2)
             x, y = modulated_norm(x, block.out(a), m.gate_a, m.gain_f, m.shift_f)
             branch, gate = block.feed_forward(y.to(self.fast_dtype)), m.gate_f
         _, y = modulated_norm(x, branch, gate, self.gain, self.shift)

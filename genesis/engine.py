@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, cached_property
@@ -20,11 +21,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
-from genesis import checkpoint, registry, train
+from genesis import checkpoint, ops, registry, train
 from genesis.checkpoint import Config, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
-from genesis.decoding.loop import Decoder
+from genesis.decoding.continuous import ContinuousDecoder
+from genesis.decoding.loop import Decoded, Decoder
 from genesis.decoding.sampling import Rules
 from genesis.domain import Constrained, Domain, Label
 from genesis.errors import UnknownProperty, UsageError
@@ -45,6 +47,8 @@ LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": 
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
+CHUNK = 16_384  # items that a GPU decodes in one go: its slots are full but for the last of them
+SHARE = 512  # of them that a worker process checks in one go
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -113,8 +117,13 @@ class Engine:
         return self.model.embed.weight.device
 
     @cached_property
-    def decoder(self) -> Decoder:
-        return Decoder(self.model, len(self.config.vocab))
+    def decoder(self) -> Decoder | ContinuousDecoder:
+        """Recorded steps over fixed slots where the kernels run, else the loop over a batch that shrinks."""
+        vocab, head_dim = len(self.config.vocab), self.config.model.dim // self.config.model.heads
+        widths = {"token_sampler": vocab, "decode_attention": head_dim, "modulated_norm": self.config.model.dim}
+        if self.device.type == "cuda" and all(ops.path(op, self.device, width)[0] for op, width in widths.items()):
+            return ContinuousDecoder(self.model, vocab)
+        return Decoder(self.model, vocab)
 
     @cached_property
     def known(self) -> KeySet | None:
@@ -336,14 +345,44 @@ class Engine:
         """Indices 0 to ``limit`` in order, valid or not: what :meth:`generate` and every raw figure are made of."""
         expect = expect or limit
         if workers is None:
-            workers = (os.cpu_count() or 1) if expect >= SPAWN and self.device.type == "cpu" else 1
-        batch_size = min(batch_size, -(-expect // workers))
+            workers = (os.cpu_count() or 1) if expect >= SPAWN else 1
+        on_device = self.device.type != "cpu"
+        batch_size = min(max(batch_size, CHUNK), expect) if on_device else min(batch_size, -(-expect // workers))
         chunks = [(first, min(first + batch_size, limit)) for first in range(0, limit, batch_size)]
         if workers == 1:
             for first, last in chunks:
                 yield from draw_chunk(self, first, last, request, targets)
             return
-        yield from self._in_processes(chunks, request, targets, workers)
+        if on_device:
+            yield from self._checked_beside(chunks, request, targets, workers)
+        else:
+            yield from self._in_processes(chunks, request, targets, workers)
+
+    def _checked_beside(
+        self, chunks: Iterable[tuple[int, int]], request: Request, targets: Targets, workers: int, share: int = SHARE
+    ) -> Iterator[Drawn]:
+        """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
+        from loky import ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
+        waiting: deque[list[Any]] = deque()
+        try:
+            for first, last in chunks:
+                parts = decode_chunk(self, first, last, request, targets).split(share)
+                starts = range(first, last, share)
+                waiting.append(
+                    [
+                        pool.submit(_check, self.config.domain, *p, request.measure)
+                        for p in zip(starts, parts, strict=True)
+                    ]
+                )
+                if len(waiting) > 1:
+                    for part in waiting.popleft():
+                        yield from part.result()
+            for part in (part for parts in waiting for part in parts):
+                yield from part.result()
+        finally:
+            pool.shutdown(wait=True, kill_workers=True)
 
     def _in_processes(
         self, chunks: list[tuple[int, int]], request: Request, targets: Targets, workers: int
@@ -405,15 +444,14 @@ class Engine:
         )
 
 
-def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> list[Drawn]:
-    """Decode and check the items of one range of indices."""
+def decode_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> Decoded:
+    """Decode the items of one range of indices."""
     items = torch.arange(first, last)
-    domain = engine.domain
     constraint = None
-    if request.constrained and isinstance(domain, Constrained):
+    if request.constrained and isinstance(engine.domain, Constrained):
         asked = [targets.of(index) for index in range(first, last)]
-        constraint = domain.constraint(engine.model.config.max_length, asked)
-    decoded = engine.decoder.decode(
+        constraint = engine.domain.constraint(engine.model.config.max_length, asked)
+    return engine.decoder.decode(
         targets.values(items, request.seed),
         items,
         request.seed,
@@ -422,21 +460,35 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
         request.guidance,
         shared=targets.alike,
     )
+
+
+def check(domain: Domain[Any], first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
+    """What became of the sequences of the indices from ``first`` on."""
     out = []
-    for row, index in enumerate(range(first, last)):
+    for row in range(len(decoded.length)):
         tokens = decoded.tokens[row, : decoded.length[row]]
         item = domain.decode(tokens) if decoded.ended[row] else None
         out.append(
             Drawn(
-                index,
+                first + row,
                 item,
                 domain.key(item) if item is not None else None,
-                domain.describe(item, request.measure) if item is not None else {},
+                domain.describe(item, measure) if item is not None else {},
                 float(decoded.log_prob[row]),
                 tuple(tokens.tolist()) if item is not None else (),
             )
         )
     return out
+
+
+def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> list[Drawn]:
+    """Decode and check the items of one range of indices."""
+    decoded = decode_chunk(engine, first, last, request, targets)
+    return check(engine.domain, first, decoded.cpu(), request.measure)
+
+
+def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
+    return check(registry.domain(domain), first, decoded, measure)
 
 
 @cache

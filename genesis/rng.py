@@ -1,8 +1,7 @@
 """Random numbers by counter: the draw for (seed, item, step) is a pure function of those three.
 
 Item ``i`` of seed ``s`` is therefore the same item whatever the batch size, the order or the number of restarts.
-The generator is Philox4x32-10 (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"), the one that
-Triton's ``tl.rand`` and CUDA's curand use; integer arithmetic in int64, so it gives the same bits on every device.
+The generator is Philox4x32-10, see ``genesis_kernels.philox``.
 
     B  batch    V  vocabulary
 """
@@ -12,20 +11,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genesis.ops import open_unit, philox, signed, spread
+
 MASK32 = 0xFFFFFFFF
-ROUND_A, ROUND_B = 0xD2511F53, 0xCD9E8D57  # multipliers of the two lanes
-WEYL_A, WEYL_B = 0x9E3779B9, 0xBB67AE85  # key schedule: golden ratio, sqrt(3) - 1
 STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER = range(4)  # one stream a purpose: they never share numbers
 
-
-def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: int, k1: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ten rounds of Philox4x32 on int64 tensors that hold 32-bit words; four words out, broadcast shape."""
-    for _ in range(10):
-        a, b = c0 * ROUND_A, c2 * ROUND_B
-        # the products need 64 unsigned bits; int64 wraps, and the mask after the shift drops the sign
-        c0, c1, c2, c3 = ((b >> 32) & MASK32) ^ c1 ^ k0, b & MASK32, ((a >> 32) & MASK32) ^ c3 ^ k1, a & MASK32
-        k0, k1 = (k0 + WEYL_A) & MASK32, (k1 + WEYL_B) & MASK32
-    return c0, c1, c2, c3
+__all__ = [
+    "STREAM_DROPS",
+    "STREAM_ORDER",
+    "STREAM_TARGETS",
+    "STREAM_TOKENS",
+    "gumbel",
+    "spread",
+    "token_words",
+    "uniform",
+    "words",
+]
 
 
 def words(seed: int, item: Tensor, step: int, stream: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -37,26 +38,7 @@ def words(seed: int, item: Tensor, step: int, stream: int) -> tuple[Tensor, Tens
 
 def uniform(seed: int, item: Tensor, step: int, stream: int) -> Tensor:
     """``[B, 4]`` float32 in (0, 1): four draws an item."""
-    return _open_unit(torch.stack(words(seed, item, step, stream), -1) >> 9)
-
-
-def _open_unit(word: Tensor) -> Tensor:
-    """Integers below 2^23 to float32 in (0, 1): one bit more, and the largest rounds up to 1, whose noise is inf."""
-    return word.to(torch.float32).add_(0.5).mul_(2.0**-23)
-
-
-def _scramble_(h: Tensor) -> Tensor:
-    """A bijection of int32 with low bias (Wellons' lowbias32), in place and in wrapping arithmetic."""
-    h ^= (h >> 16).bitwise_and_(0xFFFF)
-    h *= 0x7FEB352D
-    h ^= (h >> 15).bitwise_and_(0x1FFFF)
-    h *= -0x7B935975  # 0x846CA68B as a signed word
-    h ^= (h >> 16).bitwise_and_(0xFFFF)
-    return h
-
-
-def _signed(word: Tensor) -> Tensor:
-    return torch.where(word >= 2**31, word - 2**32, word).to(torch.int32)
+    return open_unit(torch.stack(words(seed, item, step, stream), -1) >> 9)
 
 
 def token_words(seed: int, item: Tensor, steps: int) -> Tensor:
@@ -65,19 +47,7 @@ def token_words(seed: int, item: Tensor, steps: int) -> Tensor:
     step = torch.arange(steps, device=item.device)
     low, high = item[:, None] & MASK32, (item[:, None] >> 32) & MASK32
     w0, w1, _, _ = philox(low, high, step, torch.full_like(step, STREAM_TOKENS), seed & MASK32, (seed >> 32) & MASK32)
-    return torch.stack((_signed(w0), _signed(w1)), -1)
-
-
-def spread(words: Tensor, vocab: int) -> Tensor:
-    """``[B, V]`` float32 Gumbel noise, -log(-log u), finite, from the two words ``[B, 2]`` of each row.
-
-    A 32-bit hash spreads the words over the vocabulary, which is what makes the draw cheap on a CPU (about 2 % of a
-    step; Philox for every entry took 10 %).
-    """
-    lane = torch.arange(vocab, dtype=torch.int32, device=words.device) * -0x61C88647  # 0x9E3779B9 signed
-    h = _scramble_(lane + words[:, :1])
-    h = _scramble_(h.bitwise_xor_(words[:, 1:]))
-    return _open_unit((h >> 9).bitwise_and_(0x7FFFFF)).log_().neg_().log_().neg_()
+    return torch.stack((signed(w0), signed(w1)), -1)
 
 
 def gumbel(seed: int, item: Tensor, step: int, vocab: int) -> Tensor:

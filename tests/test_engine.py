@@ -10,6 +10,8 @@ from rdkit.Chem import Crippen, Descriptors
 
 import genesis
 from genesis.checkpoint import Config, Provenance
+from genesis.decoding.continuous import ContinuousDecoder
+from genesis.decoding.loop import Decoder
 from genesis.engine import Engine, Request
 from genesis.errors import UnknownProperty, UsageError
 from genesis.metrics.sets import KeySet
@@ -191,3 +193,19 @@ def test_train_on_a_file_and_ask_for_its_column(tmp_path):
     assert len(tuned.known) > len(before)
     with pytest.raises(UsageError, match="64 wide, the size small is 256"):
         Engine.train("molecules", more, tmp_path / "wide", begin_with=tmp_path / "run")
+
+
+
+def test_recorded_slots_with_checks_beside_them_draw_the_same_items(engine):
+    """The way of a GPU, run on a CPU: 16 and 8 slots, the molecules' automaton, two processes that check."""
+    loop, slots = Engine(engine.model, engine.config), Engine(engine.model, engine.config)
+    loop.decoder = Decoder(engine.model, len(VOCAB), torch.float32)
+    slots.decoder = ContinuousDecoder(engine.model, len(VOCAB), torch.float32, (16, 8))
+    request, targets = Request(seed=3, measure=("logp",)), engine.targets({"logp": (1, 3)})
+    expected = list(loop.draw(60, request, targets, workers=1))
+    found = list(slots._checked_beside([(0, 25), (25, 60)], request, targets, workers=2, share=10))
+    assert [(d.index, d.key, d.measured, d.tokens) for d in found] == [
+        (d.index, d.key, d.measured, d.tokens) for d in expected
+    ]
+    assert all(d.key is not None for d in found)
+    assert [d.log_prob for d in found] == pytest.approx([d.log_prob for d in expected], abs=1e-3)

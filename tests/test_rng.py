@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from genesis import rng
+from genesis_kernels import philox
 
 # Random123 1.14, kat_vectors, lines "philox4x32 10": counter, key, result
 KNOWN = [
@@ -38,7 +39,7 @@ def chi_square(counts: Tensor, p: Tensor) -> float:
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
 def test_philox_gives_the_published_vectors(counter, key, result):
-    words = rng.philox(*(torch.tensor([c]) for c in counter), *key)
+    words = philox.philox(*(torch.tensor([c]) for c in counter), *key)
     assert tuple(int(w) for w in words) == result
 
 
@@ -46,13 +47,13 @@ def test_philox_gives_the_published_vectors(counter, key, result):
 def test_words_are_the_philox_of_seed_item_step_and_stream(seed, item, step, stream):
     def round_by_hand(c, k):
         a, b = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
-        return (b >> 32) ^ c[1] ^ k[0], b & rng.MASK32, (a >> 32) ^ c[3] ^ k[1], a & rng.MASK32
+        return (b >> 32) ^ c[1] ^ k[0], b & philox.MASK32, (a >> 32) ^ c[3] ^ k[1], a & philox.MASK32
 
-    c = (item & rng.MASK32, item >> 32, step, stream)
-    k = (seed & rng.MASK32, seed >> 32)
+    c = (item & philox.MASK32, item >> 32, step, stream)
+    k = (seed & philox.MASK32, seed >> 32)
     for _ in range(10):
         c = round_by_hand(c, k)
-        k = ((k[0] + 0x9E3779B9) & rng.MASK32, (k[1] + 0xBB67AE85) & rng.MASK32)
+        k = ((k[0] + 0x9E3779B9) & philox.MASK32, (k[1] + 0xBB67AE85) & philox.MASK32)
     assert tuple(int(w) for w in rng.words(seed, torch.tensor([item]), step, stream)) == c
 
 
@@ -69,13 +70,13 @@ def test_token_words_are_the_first_two_words_of_every_step():
     assert table.dtype == torch.int32
     for step in range(6):
         w0, w1, _, _ = rng.words(2**50 + 1, items, step, rng.STREAM_TOKENS)
-        assert torch.equal(table[:, step].long() & rng.MASK32, torch.stack((w0, w1), -1))
+        assert torch.equal(table[:, step].long() & philox.MASK32, torch.stack((w0, w1), -1))
 
 
 def test_scramble_is_lowbias32_and_can_be_undone():
     signed = torch.from_numpy(np.random.default_rng(0).integers(-(2**31), 2**31, 1_000_000).astype(np.int32))
     signed[:4] = torch.tensor([0, -1, 2**31 - 1, -(2**31)])
-    mixed = rng._scramble_(signed.clone()).numpy().view(np.uint32)
+    mixed = philox.scramble_(signed.clone()).numpy().view(np.uint32)
 
     x = signed.numpy().view(np.uint32).copy()  # Wellons' lowbias32 in unsigned arithmetic
     x ^= x >> np.uint32(16)
@@ -100,12 +101,12 @@ def test_uniform_is_uniform_and_never_reaches_its_ends():
     counts = torch.histc(u, 1_000, 0, 1)
     assert chi_square(counts, torch.full((1_000,), 1e-3)) < chi_square_limit(999)
     assert torch.corrcoef(u.T.double()).fill_diagonal_(0).abs().max() < 4 / 250_000**0.5
-    ends = rng._open_unit(torch.tensor([0, 2**23 - 1]))
+    ends = philox.open_unit(torch.tensor([0, 2**23 - 1]))
     assert ends.tolist() == [2.0**-24, 1 - 2.0**-24]
 
 
 def test_gumbel_noise_is_finite_at_both_ends_of_the_uniform():
-    ends = rng._open_unit(torch.tensor([0, 2**23 - 1], dtype=torch.int32)).log_().neg_().log_().neg_()
+    ends = philox.open_unit(torch.tensor([0, 2**23 - 1], dtype=torch.int32)).log_().neg_().log_().neg_()
     assert ends.isfinite().all()
     assert ends.tolist() == pytest.approx([-math.log(24 * math.log(2)), 24 * math.log(2)], rel=1e-6)
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from genesis import __version__, registry
-from genesis.cli import batch, data, doctor, evaluate, generate, models, train
+from genesis.cli import batch, bench, data, doctor, evaluate, generate, models, train
 from genesis.cli.command import Command, Group, show_help
 from genesis.cli.flags import flag
 from genesis.errors import GenesisError
@@ -80,6 +80,7 @@ def application() -> typer.Typer:
     app.command("evaluate", cls=Command, rich_help_panel=learn, epilog=evaluate.EPILOG)(evaluate.evaluate)
     app.add_typer(data.app, name="data", rich_help_panel=here)
     app.add_typer(models.app, name="models", rich_help_panel=here)
+    app.command("bench", cls=Command, rich_help_panel=here, epilog=bench.EPILOG)(bench.bench)
     app.command("doctor", cls=Command, rich_help_panel=here, epilog=doctor.EPILOG)(doctor.doctor)
     return app
 

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Sequence
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,18 +87,17 @@ def _machine() -> dict[str, str]:
 
 
 def _operations() -> dict[str, str]:
-    """For each operation the module that serves it here, and why no kernel does."""
+    """For each operation with a kernel which path it takes here, and why."""
     import torch
 
     from genesis import ops
 
-    why = "no kernel for it"
-    if not torch.cuda.is_available():
-        why = "no CUDA device"
-    elif find_spec("triton") is None:
-        why = "triton is not installed"
-    homes = {name: getattr(ops, name).__module__ for name in ops.__all__}
-    return {name: f"{home} ({why})" if home.endswith(".reference") else home for name, home in homes.items()}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = {}
+    for name in ops.KERNELS:
+        served, why = ops.path(name, device)
+        found[name] = why if served else f"PyTorch reference: {why}"
+    return found
 
 
 def _presets() -> list[dict[str, Any]]:

@@ -19,17 +19,21 @@ SPECIALS = ("<pad>", "<bos>", "<eos>")  # the first entries of every vocabulary
 
 
 class Constraint(Protocol):
-    """A machine that reads tokens and says which ones keep the sequence completable."""
+    """A machine that reads tokens and says which ones keep the sequence completable.
+
+    On a GPU, ``allowed`` and ``advance`` are recorded into a graph: they may not wait for what the device computes, nor
+    copy anything to it after their first call. Constraints that compare equal stand in for one another there.
+    """
 
     def start(self, rows: int, device: torch.device) -> Tensor:
         """``[B, S]`` int32: the state after ``<bos>``."""
         ...
 
-    def allowed(self, state: Tensor, remaining: int) -> Tensor:
+    def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
         """``[B, V]`` bool: tokens after which a valid end can still be reached.
 
-        ``remaining`` tokens may still be written, ``<eos>`` among them. At least one token is allowed in every state
-        that was itself reached by allowed tokens.
+        ``remaining`` tokens may still be written, ``<eos>`` among them; ``[B]`` integers where rows stand at different
+        places. At least one token is allowed in every state that was itself reached by allowed tokens.
         """
         ...
 

@@ -29,6 +29,16 @@ class Decoded:
     ended: Tensor  # [B] bool: <eos> was drawn before the room ran out, and every logit was finite
     log_prob: Tensor  # [B] float32: nats of the sequence under the model at temperature 1, without rules or constraint
 
+    def cpu(self) -> Decoded:
+        """The same in the host's memory."""
+        return Decoded(self.tokens.cpu(), self.length.cpu(), self.ended.cpu(), self.log_prob.cpu())
+
+    def split(self, rows: int) -> list[Decoded]:
+        """Parts of so many rows, in the host's memory, each with storage of its own."""
+        here = self.cpu()
+        parts = zip(*(t.split(rows) for t in (here.tokens, here.length, here.ended, here.log_prob)), strict=True)
+        return [Decoded(*(t.clone() for t in part)) for part in parts]
+
 
 class Decoder:
     """A transformer made ready for decoding: weights in the device's fast precision, conditions kept in float32."""

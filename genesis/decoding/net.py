@@ -6,7 +6,9 @@ V  vocabulary           N  numeric properties
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from torch import Tensor
 from genesis.decoding.constraint import BOS, PAD
 from genesis.models.transformer import Transformer
 from genesis.nn.block import QK_EPS, Block
-from genesis.ops import decode_attention
+from genesis.ops import step_attention
 
 GROWTH = (
     16  # positions a cache grows by: a softmax over fewer numbers than a vector register holds is seven times slower
@@ -23,11 +25,44 @@ GROWTH = (
 EPS = 1e-6
 
 
+class _Parts:
+    """Tensors of which those named in ``by_row`` have a row an item, or are None where all items share them."""
+
+    __slots__ = ()
+    by_row: ClassVar[tuple[str, ...]]
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Self:
+        """The same change made to all of them."""
+        tensors = (getattr(self, name) for name in self.__slots__)
+        return type(self)(*(None if t is None else f(t) for t in tensors))
+
+    def select(self, chosen: Tensor) -> Self:
+        """Keep only the chosen rows of what differs by row."""
+        rows = {name: getattr(self, name) for name in self.by_row}
+        return replace(self, **{name: None if t is None else t[chosen] for name, t in rows.items()})  # type: ignore[type-var]
+
+    def put_rows(self, rows: Tensor, other: Self) -> None:
+        """Overwrite some rows of what differs by row."""
+        for name in self.by_row:
+            mine = getattr(self, name)
+            if mine is not None:
+                mine[rows] = getattr(other, name)
+
+    def copy_(self, other: Self) -> None:
+        """Overwrite everything."""
+        for name in self.__slots__:
+            mine = getattr(self, name)
+            if mine is not None:
+                mine.copy_(getattr(other, name))
+
+
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(_Parts):
     """One block. Gains, shifts and gates are folded into the weights where all rows share them, else a row each."""
 
-    qkv: Tensor  # queries and keys with the two halves of each head interleaved, so that rotating is a complex product
+    by_row: ClassVar[tuple[str, ...]] = ("gain_a", "shift_a", "gate_a", "gain_f", "shift_f", "gate_f")
+
+    qkv: Tensor
     out: Tensor
     up: Tensor
     down: Tensor
@@ -40,17 +75,12 @@ class Layer:
     shift_f: Tensor | None = None
     gate_f: Tensor | None = None
 
-    def select(self, chosen: Tensor) -> Layer:
-        """Keep only the chosen rows of what differs by row."""
-        if self.gain_a is None:
-            return self
-        rows = {name: getattr(self, name)[chosen] for name in self.__slots__ if name[:4] in ("gain", "shif", "gate")}
-        return Layer(self.qkv, self.out, self.up, self.down, **rows)
-
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Head(_Parts):
     """From the stream to logits; ``<pad>`` and ``<bos>`` are never drawn, so their bias is minus infinity."""
+
+    by_row: ClassVar[tuple[str, ...]] = ("gain", "shift")
 
     weight: Tensor
     bias: Tensor
@@ -59,16 +89,20 @@ class Head:
 
 
 class Weights:
-    """A transformer made ready for decoding: products in the device's fast precision, conditions in float32."""
+    """A transformer made ready for decoding: products in the device's fast precision, conditions in float32.
 
-    def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
+    ``interleaved``: the two halves of each query and key alternate, so that rotating is a product of complex numbers.
+    """
+
+    def __init__(self, model: Transformer, dtype: torch.dtype, interleaved: bool = True) -> None:
         self.model, self.dtype, config = model, dtype, model.config
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.dim // config.heads
         half = self.head_dim // 2
         pairs = torch.stack((torch.arange(half), torch.arange(half) + half), -1).flatten()  # 0, K/2, 1, K/2 + 1, ...
         qk = (torch.arange(self.heads + self.kv_heads)[:, None] * self.head_dim + pairs).flatten()
         rest = torch.arange(len(qk), (self.heads + 2 * self.kv_heads) * self.head_dim)
-        self.order = torch.cat((qk, rest)).to(model.embed.weight.device)
+        order = torch.cat((qk, rest)) if interleaved else torch.arange(len(qk) + len(rest))
+        self.order = order.to(model.embed.weight.device)
         self.plain = [self._plain(block) for block in model.layers]
         self.turn = torch.complex(model.cos, model.sin)  # [T, K/2]: one step of rotation is a product with it
         self._last: tuple[bytes, list[Layer], Head] | None = None
@@ -163,7 +197,7 @@ class Net:
             qk = F.rms_norm(qkv[:, : (H + G) * K].float().view(R, H + G, K), (K,), None, QK_EPS)
             qk = torch.view_as_real(torch.view_as_complex(qk.view(R, H + G, K // 2, 2)) * turn).view(R, H + G, K)
             v = qkv[:, (H + G) * K :].view(R, G, K)
-            a = decode_attention(qk[:, :H], qk[:, H:], v, self.keys[number], self.values[number], t)
+            a = step_attention(qk[:, :H], qk[:, H:], v, self.keys[number], self.values[number], t)
             _add(x, F.linear(a.to(w.dtype), layer.out), layer.gate_a)
             gate, value = F.linear(self._norm(x, layer.gain_f, layer.shift_f), layer.up, layer.up_bias).chunk(2, -1)
             _add(x, F.linear(F.silu(gate) * value, layer.down), layer.gate_f)
@@ -187,8 +221,7 @@ class Net:
         self.values = [cache[chosen] for cache in self.values]
         self.asked, self.spent = self.asked[chosen], self.spent[chosen]
         self.layers = [layer.select(chosen) for layer in self.layers]
-        if self.head.gain is not None and self.head.shift is not None:
-            self.head = Head(self.head.weight, self.head.bias, self.head.gain[chosen], self.head.shift[chosen])
+        self.head = self.head.select(chosen)
 
 
 def _add(x: Tensor, branch: Tensor, gate: Tensor | None) -> None:

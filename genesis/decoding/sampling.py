@@ -5,9 +5,10 @@ B  batch    V  vocabulary
 
 from __future__ import annotations
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+
+from genesis import ops
 
 NEVER = float("-inf")
 
@@ -23,25 +24,8 @@ class Rules(BaseModel):
 
 
 def keep(logits: Tensor, rules: Rules) -> Tensor:
-    """``[B, V]`` logits with every token outside the kept set at minus infinity.
-
-    In this order, each on what the one before left: the ``top_k`` largest; the smallest set whose probability reaches
-    ``top_p`` (Holtzman et al. 2020); tokens of at least ``min_p`` times the largest probability (Nguyen et al. 2024).
-    Ties go to the lower token, so the set is exact and has at least one member.
-    """
-    if rules.top_k or rules.top_p < 1:
-        ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
-        if rules.top_k:
-            ordered[:, rules.top_k :] = NEVER
-        if rules.top_p < 1:
-            p = ordered.softmax(-1)
-            before = p.cumsum(-1) - p  # probability of everything ranked above
-            ordered = ordered.masked_fill(before >= rules.top_p, NEVER)
-        logits = torch.empty_like(logits).scatter_(-1, order, ordered)
-    if rules.min_p > 0:
-        p = logits.softmax(-1)
-        logits = logits.masked_fill(p < rules.min_p * p.amax(-1, keepdim=True), NEVER)
-    return logits
+    """``[B, V]`` logits with every token outside the kept set at minus infinity; see ``genesis_kernels.reference``."""
+    return ops.keep(logits, rules.top_k, rules.top_p, rules.min_p)
 
 
 def draw(logits: Tensor, noise: Tensor | None, rules: Rules) -> Tensor:

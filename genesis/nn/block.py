@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genesis.ops import modulated_norm, rotate, short_attention, unit_rms
+from genesis.ops import modulated_norm, short_attention
 
 QK_EPS = 2.0**-7  # bf16's epsilon: what keeps a query near zero from being blown up to unit length
 ROTARY_BASE = 10_000.0  # Su et al. 2021; sequences here are short, so no long-context base is needed
@@ -65,12 +65,9 @@ class Block(nn.Module):
         scale_a, shift_a, gate_a, scale_f, shift_f, gate_f = self.modulate(c)[:, None].chunk(6, -1)
         return Modulation(1 + scale_a, shift_a, 1 + gate_a, 1 + scale_f, shift_f, 1 + gate_f)
 
-    def project(self, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries ``[B, T, H, K]``, keys and values ``[B, T, G, K]``; the first two have unit RMS and are rotated."""
-        qkv = self.qkv(y).unflatten(-1, (-1, self.head_dim))
-        qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), -2)
-        q, k = rotate(unit_rms(qk, QK_EPS), cos[:, None], sin[:, None]).split((self.heads, self.kv_heads), -2)
-        return q, k, v
+    def project(self, y: Tensor) -> Tensor:
+        """``[B, T, H + 2G, K]``: the heads of queries, keys and values, not yet normalised or rotated."""
+        return self.qkv(y).unflatten(-1, (-1, self.head_dim))
 
     def feed_forward(self, y: Tensor) -> Tensor:
         gate, value = self.up(y).chunk(2, -1)
@@ -89,8 +86,6 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The stream ``x`` and the branch that is still to be added to it (the next norm adds it)."""
         x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
-        q, k, v = self.project(y, cos, sin)
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        a = short_attention(q, k, v, causal=causal).transpose(1, 2).flatten(2)
+        a = short_attention(self.project(y), self.heads, cos, sin, QK_EPS, causal)
         x, y = modulated_norm(x, self.out(a), m.gate_a, m.gain_f, m.shift_f)
         return x, self.feed_forward(y)

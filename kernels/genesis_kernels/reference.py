@@ -1,6 +1,7 @@
 """Every op in plain PyTorch: the truth in each test, and the path on every machine without a GPU.
 
-B  batch    T  tokens    D  width    H  query heads    G  key-value heads    K  head width
+B  batch    N  tokens of all sequences    T  tokens    D  width    H  query heads    G  key-value heads    K  head width
+R  rows being decoded    S  positions of a cache    L  positions of a result    V  vocabulary
 """
 
 from __future__ import annotations
@@ -8,7 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genesis_kernels.philox import MASK32, philox, signed, spread
+
 LANES = 16  # float32 numbers of a vector register: softmax takes a slow path for rows of fewer
+PAD, BOS, EOS = 0, 1, 2
+NEVER = float("-inf")
+TOKENS = 0  # the stream of random numbers that draws use
 
 
 def unit_rms(x: Tensor, eps: float) -> Tensor:
@@ -22,7 +28,13 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def modulated_norm(
-    x: Tensor, branch: Tensor | None, gate: Tensor | None, gain: Tensor, shift: Tensor, eps: float = 1e-6
+    x: Tensor,
+    branch: Tensor | None,
+    gate: Tensor | None,
+    gain: Tensor | None,
+    shift: Tensor | None,
+    eps: float = 1e-6,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``x' = x + gate * branch`` and ``y = unit_rms(x') * gain + shift``, in one pass over the residual stream.
 
@@ -31,14 +43,51 @@ def modulated_norm(
     Args:
         x: ``[B, T, D]``, the residual stream.
         branch: ``[B, T, D]`` or None, what the block before adds to it.
-        gate, gain, shift: ``[B, 1, D]``; ``gate`` is None exactly when ``branch`` is.
+        gate: ``[B, 1, D]``, or ``[1, 1, D]`` where all rows share it; None is 1.
+        gain, shift: the same; both are None (1 and 0) or neither is.
+        dtype: of ``y``; the widest of the dtypes given if None.
     Returns:
-        ``(x', y)``, both ``[B, T, D]`` in the widest of the dtypes given.
+        ``(x', y)``, both ``[B, T, D]``; ``x'`` in the widest of the dtypes of ``x``, ``branch`` and ``gate``.
     """
     if branch is not None:
-        assert gate is not None
-        x = torch.addcmul(x, gate, branch)
-    return x, torch.addcmul(shift, unit_rms(x, eps), gain)
+        x = x + branch if gate is None else torch.addcmul(x, gate, branch)
+    y = unit_rms(x, eps)
+    if gain is not None and shift is not None:
+        y = torch.addcmul(shift, y, gain)
+    return x, y if dtype is None else y.to(dtype)
+
+
+def modulated_norm_backward(
+    d_stream: Tensor | None,
+    dy: Tensor,
+    stream: Tensor,
+    branch: Tensor | None,
+    gate: Tensor | None,
+    gain: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, branch, gate, gain and shift from those of ``x'`` (None: zero) and ``y``; see the kernel.
+
+    With ``n = unit_rms(x')`` and ``dn = dy * gain``: ``dx = r (dn - n mean(dn n)) + dx'``, ``r = 1 / rms(x')``.
+    """
+    x, dn = _wide(stream), _wide(dy)
+    r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    n = x * r
+    d_gain, d_shift, d_branch, d_gate = (x.new_empty(0) for _ in range(4))
+    if gain is not None:
+        d_gain, d_shift = _summed(dn * n, gain), _summed(dn, gain)
+        dn = dn * gain
+    dx = r * (dn - n * (dn * n).mean(-1, keepdim=True))
+    if d_stream is not None:
+        dx = dx + d_stream
+    if branch is not None and gate is not None:
+        d_branch, d_gate = (dx * gate).to(branch.dtype), _summed(dx * branch, gate)
+    return dx.to(stream.dtype), d_branch, d_gate, d_gain, d_shift
+
+
+def _summed(rows: Tensor, like: Tensor) -> Tensor:
+    """``[B, T, D]`` added up to the rows of a modulation ``[B or 1, 1, D]``, in its dtype."""
+    return rows.sum((0, 1) if like.shape[0] == 1 else 1, keepdim=True).to(like.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -48,7 +97,18 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(half, -1), sin)
 
 
-def short_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
+def split_heads(qkv: Tensor, heads: int, cos: Tensor, sin: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries ``[..., H, K]``, keys and values ``[..., G, K]`` of ``qkv [..., H + 2G, K]``.
+
+    Queries and keys get unit RMS and are rotated by the tables ``[..., K/2]`` of their positions.
+    """
+    groups = (qkv.shape[-2] - heads) // 2
+    qk, v = qkv.split((heads + groups, groups), -2)
+    q, k = rotate(unit_rms(qk, eps), cos.unsqueeze(-2), sin.unsqueeze(-2)).split((heads, groups), -2)
+    return q, k, v
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
     """softmax(q k^T / sqrt(K)) v for ``q [B, H, T, K]`` and ``k, v [B, G, T, K]``, H a multiple of G.
 
     Written out, with the query heads of a group as rows of one matrix: at T = 36 on a CPU, forward and backward take
@@ -59,14 +119,52 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
     scores = _wide((q.reshape(B, G, H // G * T, K) @ k.transpose(-1, -2)).view(B, G, H // G, T, S)) * K**-0.5
     if causal:
         assert T <= S  # the queries are the last T of S positions
-        scores = scores.masked_fill(torch.ones(T, S, dtype=torch.bool, device=q.device).triu(1 + S - T), float("-inf"))
+        scores = scores.masked_fill(torch.ones(T, S, dtype=torch.bool, device=q.device).triu(1 + S - T), NEVER)
     p = scores.softmax(-1).to(v.dtype).view(B, G, H // G * T, S)
     out: Tensor = (p @ v).view(B, H, T, K)
     return out
 
 
-def decode_attention(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, length: int) -> Tensor:
-    """One new position: append it to the cache, attend over the live length only.
+def short_attention(
+    qkv: Tensor,
+    cu_seqlens: Tensor,
+    lengths: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    longest: int,
+    causal: bool = True,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Attention inside each of many short sequences that lie one after the other.
+
+    Args:
+        qkv: ``[N, H + 2G, K]``, projections not yet normalised or rotated (see :func:`split_heads`).
+        cu_seqlens: ``[B + 1]`` int32; sequence ``b`` is rows ``cu_seqlens[b]`` to ``cu_seqlens[b + 1]``.
+        lengths: ``[B]`` int32, how many of them are not padding; None: all. Padding is not seen and gives zeros.
+        cos, sin: ``[P, K/2]`` with P at least ``longest``, tables of the positions 0, 1, 2, ...
+        longest: of the sequences, at most; a longer one is not allowed and on a GPU not noticed.
+    Returns:
+        ``[N, H, K]`` in the dtype of ``qkv``.
+    """
+    bounds = cu_seqlens.long()
+    within = torch.arange(longest, device=qkv.device)
+    live = lengths.long() if lengths is not None else bounds.diff()
+    inside = within < live[:, None]  # [B, longest]
+    place = (bounds[:-1, None] + within).clamp(max=max(len(qkv) - 1, 0))
+    q, k, v = split_heads(qkv[place], heads, cos[:longest], sin[:longest], eps)  # [B, longest, heads, K]
+    q, k, v = (t.transpose(1, 2).to(qkv.dtype) for t in (q, k, v))
+    k, v = (t.repeat_interleave(heads // t.shape[1], 1) for t in (k, v))
+    seen = inside[:, None] & (within <= within[:, None]) if causal else inside[:, None].expand(-1, longest, -1)
+    scores = _wide(q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+    scores = scores.masked_fill(~(seen & inside[:, :, None])[:, None], NEVER)
+    p = scores.softmax(-1).masked_fill(~inside[:, None, :, None], 0).to(v.dtype)
+    out = (p @ v.masked_fill(~inside[:, None, :, None], 0)).transpose(1, 2)  # [B, longest, H, K]
+    return qkv.new_zeros(len(qkv), heads, qkv.shape[-1]).index_put((place[inside],), out[inside])
+
+
+def step_attention(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, length: int) -> Tensor:
+    """One new position, the same for all rows: append it to the cache, attend over the live length only.
 
     Args:
         q: ``[B, H, K]``; k, v: ``[B, G, K]``, all rotated already.
@@ -85,3 +183,124 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: 
     scores[..., length + 1 :] = float("-inf")
     p = scores.softmax(-1, torch.float32).to(v_cache.dtype)
     return (p @ v_cache[:, :, :room]).view(B, H * K)
+
+
+def decode_attention(
+    qkv: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    eps: float = 1e-6,
+) -> Tensor:
+    """One new position a row, each row at its own: append it to the cache, attend over what is there.
+
+    Args:
+        qkv: ``[R, H + 2G, K]``, projections not yet normalised or rotated (see :func:`split_heads`).
+        k_cache, v_cache: ``[R, G, S, K]``, written in place at ``position``; what lies beyond is not read.
+        position: ``[R]`` int32; negative: an idle row, which writes nothing and gives zeros.
+        cos, sin: ``[S, K/2]``.
+    Returns:
+        ``[R, H * K]`` in the dtype of the cache.
+    """
+    R, _, K = qkv.shape
+    G, S = k_cache.shape[1:3]
+    rows, at, live = torch.arange(R, device=qkv.device), position.clamp(min=0).long(), position >= 0
+    q, k, v = split_heads(qkv, heads, cos[at], sin[at], eps)
+    for cache, new in ((k_cache, k), (v_cache, v)):
+        cache[rows, :, at] = torch.where(live[:, None, None], new.to(cache.dtype), cache[rows, :, at])
+    seen = torch.arange(S, device=qkv.device) <= position[:, None]  # [R, S]
+    q = (q * K**-0.5).to(k_cache.dtype).view(R, G, heads // G, K)
+    scores = _wide(q @ k_cache.transpose(-1, -2)).masked_fill(~seen[:, None, None], NEVER)
+    p = scores.softmax(-1).masked_fill(~live[:, None, None, None], 0).to(v_cache.dtype)
+    return (p @ v_cache.masked_fill(~seen[:, None, :, None], 0)).view(R, heads * K)
+
+
+def keep(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
+    """``[B, V]`` logits with every token outside the kept set at minus infinity.
+
+    In this order, each on what the one before left: the ``top_k`` largest; the smallest set whose probability reaches
+    ``top_p`` (Holtzman et al. 2020); tokens of at least ``min_p`` times the largest probability (Nguyen et al. 2024).
+    Ties go to the lower token, so the set is exact and has at least one member. 0, 1 and 0 are no limits.
+    """
+    if top_k or top_p < 1:
+        ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
+        if top_k:
+            ordered[:, top_k:] = NEVER
+        if top_p < 1:
+            p = ordered.softmax(-1)
+            before = p.cumsum(-1) - p  # probability of everything ranked above
+            ordered = ordered.masked_fill(before >= top_p, NEVER)
+        logits = torch.empty_like(logits).scatter_(-1, order, ordered)
+    if min_p > 0:
+        p = logits.softmax(-1)
+        logits = logits.masked_fill(p < min_p * p.amax(-1, keepdim=True), NEVER)
+    return logits
+
+
+def token_sampler(
+    logits: Tensor,
+    allowed: Tensor | None,
+    seed: Tensor,
+    rules: Tensor,
+    item: Tensor,
+    token: Tensor,
+    position: Tensor,
+    length: Tensor,
+    ended: Tensor,
+    log_prob: Tensor,
+    out: Tensor,
+    vocab: int,
+) -> None:
+    """One step of drawing for every open row: draw, append, add up the likelihood, stop. All but the inputs change.
+
+    ``token = argmax(keep(logits / temperature) + Gumbel noise)``, with noise that is a function of seed, item and
+    position alone. A row stops at ``<eos>``, at a logit that is not finite, or when ``out`` is full; its position is
+    then -1, and nothing of it changes any more.
+
+    Args:
+        logits: ``[R, >= V]``; ``[2R, >= V]`` under guidance, conditional rows first: ``u + w (c - u)`` is taken.
+        allowed: ``[R, V]`` bool or None, what the automaton leaves.
+        seed: ``[1]`` int64.
+        rules: ``[5]`` float32, temperature (0: the most probable token), top_k, top_p, min_p, guidance w.
+        item: ``[R]`` int64.
+        token: ``[R]`` int64, the tokens drawn.
+        position: ``[R]`` int32, where a row stands; -1: closed.
+        length: ``[R]`` int32, tokens written.
+        ended: ``[R]`` bool, whether ``<eos>`` was drawn.
+        log_prob: ``[R]`` float32, nats under the logits as they came: without temperature, limits or automaton.
+        out: ``[R, L]`` int32.
+        vocab: V.
+    """
+    temperature, top_k, top_p, min_p, guidance = rules.tolist()
+    R, room = out.shape
+    is_open = position >= 0
+    step = position.clamp(min=0).long()
+    logits = logits[:, :vocab].float()
+    if len(logits) > R:
+        conditional, unconditional = logits.chunk(2)
+        logits = unconditional + guidance * (conditional - unconditional)
+        logits[:, [PAD, BOS]] = NEVER  # infinity less infinity
+    normaliser = logits.logsumexp(-1)
+    finite = normaliser.isfinite()
+    normaliser = torch.where(finite, normaliser, float("nan"))
+    chosen = logits.masked_fill(logits.isnan() if allowed is None else logits.isnan() | ~allowed, NEVER)
+    if temperature > 0:
+        low, high = item & MASK32, (item >> 32) & MASK32
+        w0, w1, _, _ = philox(low, high, step, torch.full_like(item, TOKENS), seed & MASK32, (seed >> 32) & MASK32)
+        chosen = keep(chosen / temperature, int(top_k), top_p, min_p)
+        chosen = chosen + spread(torch.stack((signed(w0), signed(w1)), -1), vocab)
+    drawn = chosen.argmax(-1)
+    gain = logits.gather(-1, drawn[:, None])[:, 0] - normaliser
+    log_prob += torch.where(is_open, gain, 0)
+    stops = is_open & ((drawn == EOS) | ~finite)
+    writes = is_open & ~stops
+    rows = torch.arange(R, device=out.device)
+    out[rows, step] = torch.where(writes, drawn.int(), torch.where(is_open, PAD, out[rows, step]))
+    length += writes
+    ended |= stops & finite
+    token.copy_(torch.where(is_open, drawn, token))
+    goes_on = writes & (step < room - 1)
+    position.copy_(torch.where(goes_on, position + 1, -1))

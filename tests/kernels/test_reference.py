@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from genesis.nn.block import rotary_table
-from genesis_kernels.reference import decode_attention, modulated_norm, rotate, short_attention, unit_rms
+from genesis_kernels.reference import attention, modulated_norm, rotate, step_attention, unit_rms
 
 SHAPES = [(1, 1, 1, 1, 2), (2, 7, 3, 1, 5), (3, 63, 8, 2, 32), (1, 33, 4, 4, 16)]  # B, T, H, G, K
 
@@ -47,12 +47,12 @@ def attention_by_loops(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 5, 4, 2, 3), (1, 6, 3, 1, 4)])
 def test_attention_is_the_written_formula(shape, causal):
     q, k, v = qkv(*shape)
-    torch.testing.assert_close(short_attention(q, k, v, causal), attention_by_loops(q, k, v, causal))
+    torch.testing.assert_close(attention(q, k, v, causal), attention_by_loops(q, k, v, causal))
 
 
 def test_queries_are_the_last_positions_of_longer_keys():
     q, k, v = qkv(2, 3, 4, 2, 5, S=7)
-    torch.testing.assert_close(short_attention(q, k, v), attention_by_loops(q, k, v, True))
+    torch.testing.assert_close(attention(q, k, v), attention_by_loops(q, k, v, True))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_attention_agrees_with_torch_in_float64(shape, causal, dtype, tolerance)
     q, k, v = qkv(*shape, dtype=dtype)
     wide = [t.double() for t in (q, k.repeat_interleave(H // G, 1), v.repeat_interleave(H // G, 1))]
     expected = F.scaled_dot_product_attention(*wide, is_causal=causal)
-    got = short_attention(q, k, v, causal)
+    got = attention(q, k, v, causal)
     assert got.dtype == dtype
     torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
 
@@ -73,7 +73,7 @@ def test_attention_agrees_with_torch_in_float64(shape, causal, dtype, tolerance)
 @pytest.mark.parametrize("causal", [True, False])
 def test_gradients_of_attention(causal):
     inputs = [t.requires_grad_() for t in qkv(2, 5, 4, 2, 3)]
-    assert torch.autograd.gradcheck(lambda *x: short_attention(*x, causal), inputs)
+    assert torch.autograd.gradcheck(lambda *x: attention(*x, causal), inputs)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -81,8 +81,8 @@ def test_decoding_step_by_step_is_causal_attention(shape):
     B, T, _, G, K = shape
     q, k, v = qkv(*shape, dtype=torch.float32)
     keys, values = (torch.full((B, G, T + 2, K), 7.0) for _ in range(2))
-    steps = [decode_attention(q[:, :, t], k[:, :, t], v[:, :, t], keys, values, t) for t in range(T)]
-    expected = short_attention(q, k, v).transpose(1, 2).flatten(2)
+    steps = [step_attention(q[:, :, t], k[:, :, t], v[:, :, t], keys, values, t) for t in range(T)]
+    expected = attention(q, k, v).transpose(1, 2).flatten(2)
     torch.testing.assert_close(torch.stack(steps, 1), expected, rtol=1e-5, atol=1e-5)
     assert (keys[:, :, T:] == 7).all()  # nothing is written beyond the live length
     assert (values[:, :, T:] == 7).all()

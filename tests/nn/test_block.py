@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genesis.nn.block import QK_EPS, Block, rotary_table
+from genesis.ops import split_heads
 
 D, H, G, FF, C = 24, 6, 2, 40, 5
 
@@ -88,7 +89,7 @@ def test_the_branch_that_is_handed_on_is_added_by_the_next_norm(block):
 def test_queries_and_keys_have_bounded_length(block):
     y = 1e4 * torch.randn(2, 9, D, dtype=torch.float64)
     cos, sin = (t.double() for t in rotary_table(9, D // H))
-    q, k, v = block.project(y, cos, sin)
+    q, k, v = split_heads(block.project(y), H, cos, sin, QK_EPS)
     for t in (q, k):
         torch.testing.assert_close(t.square().mean(-1), torch.ones_like(t[..., 0]), rtol=1e-3, atol=1e-3)
     assert v.abs().max() > 100

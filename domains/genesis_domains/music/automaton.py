@@ -78,6 +78,13 @@ class ScoreGrammar:
                 )
         self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
+    def __eq__(self, other: object) -> bool:
+        """All of them read tokens alike; what differs is the state they start in."""
+        return isinstance(other, ScoreGrammar)
+
+    def __hash__(self) -> int:
+        return hash(ScoreGrammar)
+
     def start(self, rows: int, device: torch.device) -> Tensor:
         words = torch.zeros(rows, WORDS, dtype=torch.int32, device=device)
         wishes = torch.tensor([wish.words() for wish in self.wishes], dtype=torch.int32, device=device)
@@ -88,13 +95,13 @@ class ScoreGrammar:
         words[:, ONSET : ONSET + MAX_TRACKS] = -1
         return words
 
-    def allowed(self, state: Tensor, remaining: int) -> Tensor:
+    def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
         s = State.of(state)
         bars, pitches = self._tables_on(state.device)
         out = torch.zeros(len(state), len(VOCAB), dtype=torch.bool, device=state.device)
         self._header(s, remaining, out)
         in_body = s.mode >= AFTER_PROGRAM
-        if not bool(in_body.any()):
+        if state.device.type == "cpu" and not bool(in_body.any()):
             return out
         open_ = (s.mode == AFTER_BAR) | (s.mode == AFTER_FOR) | (s.mode == AFTER_NOTE) | (s.mode == AFTER_CHORD)
         more = s.more_bars()
@@ -133,7 +140,7 @@ class ScoreGrammar:
         self._lengths(s, remaining, out)
         return out
 
-    def _header(self, s: State, remaining: int, out: Tensor) -> None:
+    def _header(self, s: State, remaining: int | Tensor, out: Tensor) -> None:
         """Key, tempo and instruments."""
         device = out.device
         bars = torch.where(s.bars_low > 1, s.bars_low, 1)
@@ -163,7 +170,7 @@ class ScoreGrammar:
             wanted & ((first | more) & (1 + left + rest <= remaining))[:, None]
         )
 
-    def _bars(self, s: State, remaining: int, lengths: Tensor, leaves: Tensor) -> Tensor:
+    def _bars(self, s: State, remaining: int | Tensor, lengths: Tensor, leaves: Tensor) -> Tensor:
         """``[B, 1 + meters]``: the same meter, then each meter."""
         device = lengths.device
         length = torch.cat((s.length[:, None], lengths[None].expand(len(s.length), -1)), 1)  # [B, 1 + meters]
@@ -181,9 +188,9 @@ class ScoreGrammar:
         last = end + length + (left - 1) * torch.where(own, length, SHORTEST)  # where the last bar may begin
         sound = s.implied[:, None] | (s.reach[:, None] > torch.where(left == 0, end, last))
         need = left + torch.where(sound, 0, 2) + 1
-        return fitting & in_reach & begins[:, None] & (need <= remaining - 1)
+        return fitting & in_reach & begins[:, None] & (need <= _column(remaining) - 1)
 
-    def _lengths(self, s: State, remaining: int, out: Tensor) -> None:
+    def _lengths(self, s: State, remaining: int | Tensor, out: Tensor) -> None:
         """``for`` and ``more``: a length whose end the bars to come can hold."""
         ticks = torch.arange(1, LONGEST + 1, device=out.device)
         speaks = (s.mode == AFTER_NOTE) | (s.mode == AFTER_MORE)
@@ -197,7 +204,7 @@ class ScoreGrammar:
             left = torch.maximum(held, (s.bars_low - s.bars).clamp(min=0)[:, None])
             last = torch.where(left == 0, s.start[:, None], end + (left - 1) * s.shortest[:, None])
             sound = others[:, None] | (reach > last)
-            return inside & (left + torch.where(sound, 0, 2) + 1 + after <= remaining - 1) & speaks[:, None]
+            return inside & (left + torch.where(sound, 0, 2) + 1 + after <= _column(remaining) - 1) & speaks[:, None]
 
         out[:, FOR : FOR + LONGEST] = fits(ticks, 0)
         out[:, MORE] = fits(ticks[:1] + LONGEST, 1)[:, 0]
@@ -268,3 +275,8 @@ class ScoreGrammar:
             outside = (pitches < 0) | (pitches >= KEYS_OF_PIANO)
             self._tables[device] = bars, pitches.masked_fill(outside, KEYS_OF_PIANO)
         return self._tables[device]
+
+
+def _column(remaining: int | Tensor) -> int | Tensor:
+    """Beside ``[B, n]``: rows may stand at different places."""
+    return remaining if isinstance(remaining, int) else remaining[:, None]
