@@ -24,9 +24,9 @@ from genesis import checkpoint, registry, train
 from genesis.checkpoint import Config, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
-from genesis.decoding.loop import Decoder
+from genesis.decoding.loop import Decoded, Decoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Constrained, Domain, Label
+from genesis.domain import Completing, Constrained, Constraint, Domain, Label, Task
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
@@ -43,6 +43,7 @@ TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked
 LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
+TURN = 1 << 40  # items of one pass over what is given; the next pass has the noise of the items beyond
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
 
 OnProgress = Callable[[int, int, str], None]
@@ -209,6 +210,7 @@ class Engine:
         count: int,
         target: Mapping[str, Target] | None = None,
         *,
+        given: Mapping[str, Any] | None = None,
         seed: int = 0,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -230,6 +232,7 @@ class Engine:
         Args:
             count: items to return, at least 1.
             target: property -> number, ``(low, high)``, label, or a list with one of these for each item.
+            given: what is there already and shall be finished, in the domain's words (`given` of its domain).
             seed: 0 to 2^63 - 1.
             temperature: divides the logits; 0 takes the most probable token.
             top_k, top_p, min_p: limits on the tokens drawn from; 0, 1 and 0 are none.
@@ -245,7 +248,8 @@ class Engine:
         """
         if count < 1 or keep_best < 1 or batch_size < 1:
             raise UsageError(f"count={count}, keep_best={keep_best}, batch_size={batch_size}: each must be at least 1")
-        targets = self.targets(target)
+        task = self._task(given, target)
+        targets = self.targets(self._follows(task, target or {}) if task else target)
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
         measurable = {n: kind for n, kind in self.domain.properties.items() if not isinstance(kind, Label)}
@@ -276,7 +280,7 @@ class Engine:
         drawn = valid = 0
         interrupted = False
         try:
-            for one in self.draw(wanted * PATIENCE + 64, request, targets, batch_size, workers, expect=wanted):
+            for one in self.draw(wanted * PATIENCE + 64, request, targets, batch_size, workers, wanted, task):
                 drawn += 1
                 if one.key is not None:
                     valid += 1
@@ -296,6 +300,24 @@ class Engine:
             chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted
         )
 
+    def _task(self, given: Mapping[str, Any] | None, target: Mapping[str, Target] | None) -> Task | None:
+        """The domain's task of finishing what is given."""
+        if not given:
+            return None
+        if not isinstance(self.domain, Completing):
+            raise UsageError(f"the domain {self.domain.name!r} finishes nothing that is given; leave it out")
+        return self.domain.task(given, target or {})
+
+    def _follows(self, task: Task, target: Mapping[str, Target]) -> dict[str, Target]:
+        """A task's targets; of those that nobody asked for and that follow from what is given, the ones known here."""
+        known = {field.name: field for field in self.config.model.fields}
+        return {
+            name: value
+            for name, value in task.target.items()
+            if name in target
+            or ((field := known.get(name)) and (isinstance(field, NumberField) or value in field.values))
+        }
+
     def draw(
         self,
         limit: int,
@@ -304,6 +326,7 @@ class Engine:
         batch_size: int = 512,
         workers: int | None = None,
         expect: int | None = None,
+        task: Task | None = None,
     ) -> Iterator[Drawn]:
         """Indices 0 to ``limit`` in order, valid or not: what :meth:`generate` and every raw figure are made of."""
         expect = expect or limit
@@ -313,12 +336,17 @@ class Engine:
         chunks = [(first, min(first + batch_size, limit)) for first in range(0, limit, batch_size)]
         if workers == 1:
             for first, last in chunks:
-                yield from draw_chunk(self, first, last, request, targets)
+                yield from draw_chunk(self, first, last, request, targets, task)
             return
-        yield from self._in_processes(chunks, request, targets, workers)
+        yield from self._in_processes(chunks, request, targets, workers, task)
 
     def _in_processes(
-        self, chunks: list[tuple[int, int]], request: Request, targets: Targets, workers: int
+        self,
+        chunks: list[tuple[int, int]],
+        request: Request,
+        targets: Targets,
+        workers: int,
+        task: Task | None,
     ) -> Iterator[Drawn]:
         from loky import ProcessPoolExecutor  # unlike multiprocessing's, it needs no __main__ guard in a user's script
 
@@ -331,12 +359,12 @@ class Engine:
             try:
                 waiting, ahead = [], iter(chunks)
                 for chunk in [c for _, c in zip(range(2 * workers), ahead, strict=False)]:
-                    waiting.append(pool.submit(_serve, str(path), *chunk, request, targets))
+                    waiting.append(pool.submit(_serve, str(path), *chunk, request, targets, task))
                 while waiting:
                     yield from waiting.pop(0).result()
                     following = next(ahead, None)
                     if following:
-                        waiting.append(pool.submit(_serve, str(path), *following, request, targets))
+                        waiting.append(pool.submit(_serve, str(path), *following, request, targets, task))
             finally:
                 pool.shutdown(wait=True, kill_workers=True)
 
@@ -377,38 +405,72 @@ class Engine:
         )
 
 
-def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> list[Drawn]:
+def draw_chunk(
+    engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task | None = None
+) -> list[Drawn]:
     """Decode and check the items of one range of indices."""
-    items = torch.arange(first, last)
     domain = engine.domain
+    if task is not None:
+        return finish_chunk(engine, first, last, request, targets, task)
     constraint = None
     if request.constrained and isinstance(domain, Constrained):
         asked = [targets.of(index) for index in range(first, last)]
         constraint = domain.constraint(engine.model.config.max_length, asked)
-    decoded = engine.decoder.decode(
-        targets.values(items, request.seed),
-        items,
-        request.seed,
-        request.rules,
-        constraint,
-        request.guidance,
-        shared=targets.alike,
-    )
+    decoded = _decode(engine, list(range(first, last)), request, targets, constraint)
     out = []
     for row, index in enumerate(range(first, last)):
         tokens = decoded.tokens[row, : decoded.length[row]]
         item = domain.decode(tokens) if decoded.ended[row] else None
-        out.append(
-            Drawn(
-                index,
-                item,
-                domain.key(item) if item is not None else None,
-                domain.describe(item, request.measure) if item is not None else {},
-                float(decoded.log_prob[row]),
-                tuple(tokens.tolist()) if item is not None else (),
-            )
-        )
+        log_prob = float(decoded.log_prob[row])
+        out.append(_drawn(engine, index, item, request, log_prob, tokens.tolist() if item is not None else ()))
     return out
+
+
+def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
+    """The same where a part is given: pass by pass, each with noise of its own; a draft that fails ends there."""
+    room = engine.model.config.max_length
+    drafts = {index: task.begin(index, request.seed) for index in range(first, last)}
+    log_prob = dict.fromkeys(drafts, 0.0)
+    for turn in range(task.passes):
+        if not drafts:
+            break
+        alive = list(drafts)
+        constraint = task.constraint(turn, [drafts[index] for index in alive], room)
+        decoded = _decode(engine, alive, request, targets, constraint, turn)
+        for row, index in enumerate(alive):
+            tokens = decoded.tokens[row, : decoded.length[row]].tolist()
+            draft = task.join(turn, drafts[index], tokens, room) if decoded.ended[row] else None
+            log_prob[index] += float(decoded.log_prob[row])
+            if draft is None:
+                del drafts[index]
+            else:
+                drafts[index] = draft
+    finished = {index: task.finish(draft) for index, draft in drafts.items()}
+    return [_drawn(engine, i, finished.get(i), request, log_prob[i]) for i in range(first, last)]
+
+
+def _decode(
+    engine: Engine,
+    indices: Sequence[int],
+    request: Request,
+    targets: Targets,
+    constraint: Constraint | None,
+    turn: int = 0,
+) -> Decoded:
+    items = torch.tensor(indices)
+    values = targets.mixture(items, request.seed)
+    return engine.decoder.decode(
+        values, items + turn * TURN, request.seed, request.rules, constraint, request.guidance, shared=targets.alike
+    )
+
+
+def _drawn(
+    engine: Engine, index: int, item: Any | None, request: Request, log_prob: float, tokens: Sequence[int] = ()
+) -> Drawn:
+    domain = engine.domain
+    key = domain.key(item) if item is not None else None
+    measured = domain.describe(item, request.measure) if item is not None else {}
+    return Drawn(index, item, key, measured, log_prob, tuple(tokens))
 
 
 @cache
@@ -416,8 +478,10 @@ def _served(path: str) -> Engine:
     return load(path, "cpu")
 
 
-def _serve(path: str, first: int, last: int, request: Request, targets: Targets) -> list[Drawn]:
-    return draw_chunk(_served(path), first, last, request, targets)
+def _serve(
+    path: str, first: int, last: int, request: Request, targets: Targets, task: Task | None = None
+) -> list[Drawn]:
+    return draw_chunk(_served(path), first, last, request, targets, task)
 
 
 def _single_thread() -> None:

@@ -76,6 +76,8 @@ def _score_of(found: Any, origin: Origin, programs: Sequence[int]) -> Score:
 def _measures(part: Any) -> Iterator[Measure]:
     """The printed measures of a part."""
     printed = list(part.getElementsByClass("Measure"))
+    if not printed:
+        return
     starts = [Fraction(measure.offset) for measure in printed]
     for measure, start, end in zip(printed, starts, [*starts[1:], Fraction(part.highestTime)], strict=True):
         stated = measure.timeSignature
