@@ -45,6 +45,7 @@ from genesis_domains.music.vocabulary import (
     PROGRAM,
     SIZE,
     STEPS,
+    TENS,
     VELOCITY_TOKEN,
     note_token,
     shift,
@@ -69,7 +70,8 @@ class _Tables:
     free: Tensor  # [rows, tracks, bars] bool
     until: Tensor  # [rows, tracks, bars]
     programs: Tensor  # [rows, tracks]
-    last: Tensor  # [rows] the tick at which the last bar begins
+    untimed: Tensor  # [rows] bool: no tempo is stated
+    last: Tensor  # [rows] the tick after which something must sound: where the last bar begins
     sounding: Tensor  # [rows] the last event that sounds in the last bar; -1: none
     chord: Tensor  # [rows, beats, 12] bool
 
@@ -182,6 +184,7 @@ class Frame(ScoreGrammar):
         super()._header(s, state, room, out)
         programs = self._on(out.device).programs
         asked = programs[state[:, ROW].long(), s.tracks.clamp(max=programs.shape[1] - 1)]
+        out[:, TENS : TENS + SIZE["tens"]] &= ~self._on(out.device).untimed[state[:, ROW].long()][:, None]
         every = torch.arange(SIZE["program"], device=out.device)
         any_but_drums = (asked == ANY)[:, None] & (every != DRUMS)
         out[:, PROGRAM : PROGRAM + SIZE["program"]] &= any_but_drums | (every == asked[:, None])
@@ -236,7 +239,7 @@ def cost(sheet: Sheet) -> int:
 def _wish(sheet: Sheet, pitches: tuple[int, int] | None) -> Wish:
     count, bars = len(sheet.programs), len(sheet.meters)
     wish = Wish(key=sheet.key, bars=(bars, bars), tracks=(count, count))
-    if sheet.tempo is not None:
+    if sheet.tempo is not None and sheet.tempo != ANY:
         wish = replace(wish, tempo=(sheet.tempo, sheet.tempo))
     return replace(wish, pitches=pitches) if pitches is not None else wish
 
@@ -282,6 +285,7 @@ def _tables(sheets: Sequence[Sheet]) -> _Tables:
     bar = np.zeros((rows, bars), np.int64)
     free, until = np.zeros((rows, MAX_TRACKS, bars), np.bool_), np.zeros((rows, MAX_TRACKS, bars), np.int64)
     programs = np.full((rows, tracks), ANY, np.int64)
+    untimed = np.array([sheet.tempo is None for sheet in sheets])
     last, sounding = np.zeros(rows, np.int64), np.full(rows, -1, np.int64)
     chord = np.ones((rows, beats, 12), np.bool_)
     for i, (sheet, own) in enumerate(zip(sheets, events, strict=True)):
@@ -296,10 +300,12 @@ def _tables(sheets: Sequence[Sheet]) -> _Tables:
         programs[i, : len(sheet.programs)] = sheet.programs
         last[i] = sheet.starts[-2]
         sounding[i] = max((e for e, event in enumerate(own) if event.place >= 0 and _ends(event) > last[i]), default=-1)
+        if sounding[i] < 0 and not sheet.free[:, -1].any():
+            last[i] = -1  # nothing can sound there: silence at the end is allowed
         for beat in range(-(-sheet.starts[-1] // TICKS)):
             if (harmony := sheet.chord_at(beat * TICKS)) is not None:
                 chord[i, beat] = [pitch in tones(harmony) for pitch in range(12)]
-    arrays = (time, place, token, ticks, left, bar, free, until, programs, last, sounding, chord)
+    arrays = (time, place, token, ticks, left, bar, free, until, programs, untimed, last, sounding, chord)
     return _Tables(*map(torch.from_numpy, arrays))
 
 

@@ -24,7 +24,7 @@ CHORD_TONES = {
     "dim7": (0, 3, 6, 9), "m7b5": (0, 3, 6, 10), "aug": (0, 4, 8), "sus4": (0, 5, 7), "6": (0, 4, 7, 9),
     "m6": (0, 3, 7, 9),
 }  # fmt: skip
-ANY = -1  # a program that the model chooses
+ANY = -1  # a program or a tempo that the model chooses
 
 
 def tones(harmony: Harmony) -> frozenset[int]:
@@ -41,7 +41,7 @@ class Sheet:
     programs: tuple[int, ...]  # of each track; ``ANY``: the model's choice
     notes: tuple[tuple[Note, ...], ...]  # of each track; those in free cells are ignored
     free: NDArray[np.bool_]  # [tracks, bars]
-    tempo: int | None = None
+    tempo: int | None = None  # ``ANY``: the model's choice; None: none is stated
     harmonies: tuple[Harmony, ...] = ()
     origin: Origin = field(default=Origin())
 
@@ -123,7 +123,7 @@ class Sheet:
         programs = tuple(mine if mine != ANY else its.program for mine, its in zip(self.programs, drawn, strict=True))
         free = self.free.copy()
         free[:, first:last] = False
-        return replace(self, programs=programs, notes=tuple(tracks), free=free, tempo=self.tempo or tempo)
+        return replace(self, programs=programs, notes=tuple(tracks), free=free, tempo=tempo if self.tempo == ANY else self.tempo)
 
     def repeated(self, first: int, last: int, place: int) -> Sheet:
         """Bars ``first`` to ``last`` once more from bar ``place``, in place of what stands there."""

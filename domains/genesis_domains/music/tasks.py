@@ -21,7 +21,7 @@ from genesis_domains.music.asked import Wish, whole
 from genesis_domains.music.keyfinding import PROFILES, find_key
 from genesis_domains.music.names import KEYS, METERS, PROGRAMS, program_of
 from genesis_domains.music.properties import MOST_BARS
-from genesis_domains.music.score import MAX_TRACKS, Harmony, Origin, Score
+from genesis_domains.music.score import MAX_TRACKS, TEMPI, Harmony, Origin, Score
 from genesis_domains.music.sheet import ANY, Sheet, tones
 from genesis_domains.music.writing import Run, Writing, runs
 
@@ -119,7 +119,7 @@ def _composed(kind: str, given: Mapping[str, Any], target: Mapping[str, Any]) ->
         raise UsageError(f"{len(form)} sections of {each} bars; at most {MOST_BARS:,} bars are modelled")
     meters = (meter,) * (len(form) * each)
     key = KEYS.index(str(target["key"])) if "key" in target else _key(given)
-    tempo = _whole(target, "tempo", 20, 309) if "tempo" in target else None
+    tempo = _whole(target, "tempo", *TEMPI) if "tempo" in target else ANY
     free = np.zeros((len(programs), len(meters)), np.bool_)
     written = []
     for section, letter in enumerate(form):
