@@ -139,7 +139,7 @@ WRONG = [
     ({"chords": "|"}, {}, "no chord in"),
     ({"instruments": "kazoo"}, {}, "no instrument 'kazoo'"),
     ({"instruments": ",".join(["piano"] * 9)}, {}, "9 instruments; 1 to 8"),
-    ({"form": "A" * 500}, {"bars": 8}, "500 sections of 8 bars; at most 1,000"),
+    ({"form": "A" * 600}, {"bars": 8}, "600 sections of 8 bars; at most 4,000"),
     ({"form": "AB"}, {"bars": [2, 4]}, "for one target at a time"),
     ({"form": "AB"}, {"bars": (2, 4)}, "bars=2:4: one number is needed here"),
 ]
