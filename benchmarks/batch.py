@@ -30,7 +30,8 @@ from genesis.batch.run import Progress, Run
 from genesis.batch.session import begin, status
 from genesis.batch.verify import verify
 from genesis.batch.worker import Source, draw_shard
-from genesis.engine import Drawn, Engine
+from genesis.drawing import Drawn
+from genesis.engine import Engine
 
 RESULTS = Path(__file__).parent / "results"
 WORDS = 300_000_000  # different items of the fake drawer: at ten million draws, 1.6 % come again

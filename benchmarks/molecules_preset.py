@@ -27,7 +27,8 @@ import genesis
 from genesis.data import fetch
 from genesis.decoding.sampling import Rules
 from genesis.domain import Evaluated
-from genesis.engine import Drawn, Engine, Request
+from genesis.drawing import Drawn, Request
+from genesis.engine import Engine
 
 ASKED = ("logp", "qed", "tpsa", "mol_weight")
 

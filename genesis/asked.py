@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from genesis.errors import UsageError
+from genesis.errors import UsageError, suggest
 
 Asked = float | tuple[float, float] | str
 """What is asked of one property of one item: a number, a range or a label."""
@@ -36,3 +36,17 @@ def value(name: str, text: str, label: bool = False) -> Asked:
     if low > high:
         raise UsageError(f"target {name}={text}: the range is empty; write the lower end first")
     return low, high
+
+
+def blend(name: str, text: str, known: Collection[str]) -> dict[str, float]:
+    """``bach:0.7,irish:0.3`` as labels and shares that add up to one; UsageError where it is none."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        label, colon, share = (piece.strip() for piece in part.rpartition(":"))
+        if not (colon and _NUMBER.fullmatch(share)) or not float(share) > 0 or label in shares:
+            raise UsageError(f"{name}={text}: write a mixture as LABEL:SHARE,LABEL:SHARE with shares above 0")
+        if label not in known:
+            raise UsageError(f"{name}={text}: {label!r} is not a label; {suggest(label, known)}")
+        shares[label] = float(share)
+    total = sum(shares.values())
+    return {label: share / total for label, share in shares.items()}

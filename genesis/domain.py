@@ -32,6 +32,7 @@ __all__ = [
     "Augmented",
     "Built",
     "Category",
+    "Completing",
     "Constrained",
     "Constraint",
     "Domain",
@@ -44,6 +45,7 @@ __all__ = [
     "Reading",
     "Rejected",
     "Screened",
+    "Task",
     "Tokens",
 ]
 
@@ -164,6 +166,51 @@ class Constrained(Protocol):
         ``asked`` holds the targets of each row, so that what the automaton can promise is obeyed by construction; row
         ``i`` of a batch is asked for ``asked[i % len(asked)]``.
         """
+        ...
+
+
+class Task(Protocol):
+    """Items of which a part is given, finished in passes: what the last pass left is the draft of the next.
+
+    A draft is the domain's own; the engine only hands it on.
+    """
+
+    @property
+    def passes(self) -> int: ...
+
+    @property
+    def target(self) -> Mapping[str, Any]:
+        """What is asked of the items: what the user asked for, and what follows from what is given."""
+        ...
+
+    def begin(self, index: int, seed: int) -> Any:
+        """The draft of an item before the first pass."""
+        ...
+
+    def constraint(self, turn: int, drafts: Sequence[Any], max_length: int) -> Constraint:
+        """The automaton of pass ``turn``, which forces what is given; row ``i`` goes on from ``drafts[i % n]``."""
+        ...
+
+    def join(self, turn: int, draft: Any, tokens: Sequence[int], max_length: int) -> Any | None:
+        """The draft with what pass ``turn`` drew; None when that is no valid sequence."""
+        ...
+
+    def finish(self, draft: Any) -> Any | None:
+        """The item of a draft after the last pass."""
+        ...
+
+
+@runtime_checkable
+class Completing(Protocol):
+    """A domain that can finish what is given: go on from it, or fill what it leaves open."""
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """What can be given, by name, and a line of help for each."""
+        ...
+
+    def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task:
+        """The task of finishing ``given`` (texts of the command line, or objects); UsageError if it makes no sense."""
         ...
 
 

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 import genesis
 from genesis import checkpoint, ops, registry, train
@@ -26,9 +23,10 @@ from genesis.checkpoint import Config, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
 from genesis.decoding.continuous import ContinuousDecoder
-from genesis.decoding.loop import Decoded, Decoder
+from genesis.decoding.loop import Decoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Constrained, Domain, Label
+from genesis.domain import Completing, Domain, Label, Task
+from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
@@ -42,38 +40,12 @@ from genesis.train import Progress, TrainConfig
 from genesis.train.group import join
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
-# glibc gives blocks of a megabyte back at once and takes them again at the next step: 8 % of decoding on two cores
-LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
 CHUNK = 16_384  # items that a GPU decodes in one go: its slots are full but for the last of them
-SHARE = 512  # of them that a worker process checks in one go
 
 OnProgress = Callable[[int, int, str], None]
-
-
-class Request(BaseModel):
-    """One way of drawing items, the same in every process that serves it."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    rules: Rules = Rules()
-    guidance: float = Field(default=1.0, ge=0, le=20)
-    constrained: bool = True
-    measure: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What became of one index: ``item`` is None when the sequence is not a valid item."""
-
-    index: int
-    item: Any | None
-    key: str | None
-    measured: Mapping[str, float | str]
-    log_prob: float
-    tokens: tuple[int, ...] = ()  # what the domain decoded; empty where it gave no item
 
 
 def load(name: str | Path = "molecules", device: str = "auto") -> Engine:
@@ -123,7 +95,12 @@ class Engine:
         widths = {"token_sampler": vocab, "decode_attention": head_dim, "modulated_norm": self.config.model.dim}
         if self.device.type == "cuda" and all(ops.path(op, self.device, width)[0] for op, width in widths.items()):
             return ContinuousDecoder(self.model, vocab)
-        return Decoder(self.model, vocab)
+        return self.loop
+
+    @cached_property
+    def loop(self) -> Decoder:
+        """The loop over a batch that shrinks, which mixes several sets of conditions too."""
+        return Decoder(self.model, len(self.config.vocab))
 
     @cached_property
     def known(self) -> KeySet | None:
@@ -246,6 +223,7 @@ class Engine:
         count: int,
         target: Mapping[str, Target] | None = None,
         *,
+        given: Mapping[str, Any] | None = None,
         seed: int = 0,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -267,6 +245,7 @@ class Engine:
         Args:
             count: items to return, at least 1.
             target: property -> number, ``(low, high)``, label, or a list with one of these for each item.
+            given: what is there already and shall be finished, in the domain's words (`given` of its domain).
             seed: 0 to 2^63 - 1.
             temperature: divides the logits; 0 takes the most probable token.
             top_k, top_p, min_p: limits on the tokens drawn from; 0, 1 and 0 are none.
@@ -282,7 +261,8 @@ class Engine:
         """
         if count < 1 or keep_best < 1 or batch_size < 1:
             raise UsageError(f"count={count}, keep_best={keep_best}, batch_size={batch_size}: each must be at least 1")
-        targets = self.targets(target)
+        task = self._task(given, target)
+        targets = self.targets(self._follows(task, target or {}) if task else target)
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
         measurable = {n: kind for n, kind in self.domain.properties.items() if not isinstance(kind, Label)}
@@ -313,7 +293,7 @@ class Engine:
         drawn = valid = 0
         interrupted = False
         try:
-            for one in self.draw(wanted * PATIENCE + 64, request, targets, batch_size, workers, expect=wanted):
+            for one in self.draw(wanted * PATIENCE + 64, request, targets, batch_size, workers, wanted, task):
                 drawn += 1
                 if one.key is not None:
                     valid += 1
@@ -333,6 +313,24 @@ class Engine:
             chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted
         )
 
+    def _task(self, given: Mapping[str, Any] | None, target: Mapping[str, Target] | None) -> Task | None:
+        """The domain's task of finishing what is given."""
+        if not given:
+            return None
+        if not isinstance(self.domain, Completing):
+            raise UsageError(f"the domain {self.domain.name!r} finishes nothing that is given; leave it out")
+        return self.domain.task(given, target or {})
+
+    def _follows(self, task: Task, target: Mapping[str, Target]) -> dict[str, Target]:
+        """A task's targets; of those that nobody asked for and that follow from what is given, the ones known here."""
+        known = {field.name: field for field in self.config.model.fields}
+        return {
+            name: value
+            for name, value in task.target.items()
+            if name in target
+            or ((field := known.get(name)) and (isinstance(field, NumberField) or value in field.values))
+        }
+
     def draw(
         self,
         limit: int,
@@ -341,6 +339,7 @@ class Engine:
         batch_size: int = 512,
         workers: int | None = None,
         expect: int | None = None,
+        task: Task | None = None,
     ) -> Iterator[Drawn]:
         """Indices 0 to ``limit`` in order, valid or not: what :meth:`generate` and every raw figure are made of."""
         expect = expect or limit
@@ -349,63 +348,16 @@ class Engine:
         on_device = self.device.type != "cpu"
         batch_size = min(max(batch_size, CHUNK), expect) if on_device else min(batch_size, -(-expect // workers))
         chunks = [(first, min(first + batch_size, limit)) for first in range(0, limit, batch_size)]
+        if on_device and task is not None:
+            workers = 1  # what is given is finished beside the model: a process of its own would want the device too
         if workers == 1:
             for first, last in chunks:
-                yield from draw_chunk(self, first, last, request, targets)
+                yield from draw_chunk(self, first, last, request, targets, task)
             return
         if on_device:
-            yield from self._checked_beside(chunks, request, targets, workers)
+            yield from checked_beside(self, chunks, request, targets, workers)
         else:
-            yield from self._in_processes(chunks, request, targets, workers)
-
-    def _checked_beside(
-        self, chunks: Iterable[tuple[int, int]], request: Request, targets: Targets, workers: int, share: int = SHARE
-    ) -> Iterator[Drawn]:
-        """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
-        from loky import ProcessPoolExecutor
-
-        pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
-        waiting: deque[list[Any]] = deque()
-        try:
-            for first, last in chunks:
-                parts = decode_chunk(self, first, last, request, targets).split(share)
-                starts = range(first, last, share)
-                waiting.append(
-                    [
-                        pool.submit(_check, self.config.domain, *p, request.measure)
-                        for p in zip(starts, parts, strict=True)
-                    ]
-                )
-                if len(waiting) > 1:
-                    for part in waiting.popleft():
-                        yield from part.result()
-            for part in (part for parts in waiting for part in parts):
-                yield from part.result()
-        finally:
-            pool.shutdown(wait=True, kill_workers=True)
-
-    def _in_processes(
-        self, chunks: list[tuple[int, int]], request: Request, targets: Targets, workers: int
-    ) -> Iterator[Drawn]:
-        from loky import ProcessPoolExecutor  # unlike multiprocessing's, it needs no __main__ guard in a user's script
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = self._path
-            if path is None:
-                path = Path(folder) / "model"
-                checkpoint.save(self.model, self.config, path, torch.float32)
-            pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
-            try:
-                waiting, ahead = [], iter(chunks)
-                for chunk in [c for _, c in zip(range(2 * workers), ahead, strict=False)]:
-                    waiting.append(pool.submit(_serve, str(path), *chunk, request, targets))
-                while waiting:
-                    yield from waiting.pop(0).result()
-                    following = next(ahead, None)
-                    if following:
-                        waiting.append(pool.submit(_serve, str(path), *following, request, targets))
-            finally:
-                pool.shutdown(wait=True, kill_workers=True)
+            yield from in_processes(self, chunks, request, targets, workers, task)
 
     def _hits(
         self,
@@ -442,66 +394,6 @@ class Engine:
             novel=novel,
             scale={field.name: field.std for field in targets.fields if isinstance(field, NumberField)},
         )
-
-
-def decode_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> Decoded:
-    """Decode the items of one range of indices."""
-    items = torch.arange(first, last)
-    constraint = None
-    if request.constrained and isinstance(engine.domain, Constrained):
-        asked = [targets.of(index) for index in range(first, last)]
-        constraint = engine.domain.constraint(engine.model.config.max_length, asked)
-    return engine.decoder.decode(
-        targets.values(items, request.seed),
-        items,
-        request.seed,
-        request.rules,
-        constraint,
-        request.guidance,
-        shared=targets.alike,
-    )
-
-
-def check(domain: Domain[Any], first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
-    """What became of the sequences of the indices from ``first`` on."""
-    out = []
-    for row in range(len(decoded.length)):
-        tokens = decoded.tokens[row, : decoded.length[row]]
-        item = domain.decode(tokens) if decoded.ended[row] else None
-        out.append(
-            Drawn(
-                first + row,
-                item,
-                domain.key(item) if item is not None else None,
-                domain.describe(item, measure) if item is not None else {},
-                float(decoded.log_prob[row]),
-                tuple(tokens.tolist()) if item is not None else (),
-            )
-        )
-    return out
-
-
-def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> list[Drawn]:
-    """Decode and check the items of one range of indices."""
-    decoded = decode_chunk(engine, first, last, request, targets)
-    return check(engine.domain, first, decoded.cpu(), request.measure)
-
-
-def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
-    return check(registry.domain(domain), first, decoded, measure)
-
-
-@cache
-def _served(path: str) -> Engine:
-    return load(path, "cpu")
-
-
-def _serve(path: str, first: int, last: int, request: Request, targets: Targets) -> list[Drawn]:
-    return draw_chunk(_served(path), first, last, request, targets)
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)  # one process a core: threads inside would only wait for one another
 
 
 def _after(parent: Engine, own: Provenance) -> Provenance:

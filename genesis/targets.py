@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from genesis import rng
-from genesis.domain import Asked, Number, Property
+from genesis.asked import blend
+from genesis.domain import Asked, Label, Number, Property
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
@@ -52,6 +53,8 @@ class Targets:
             each: list[Any] = list(value) if isinstance(value, np.ndarray | list) else [value]
             if several and not each:
                 raise UsageError(f"{name}: an empty list of targets; give one value an item")
+            if len(each) > 1 and any(_mixed(v, trained[name]) for v in each):
+                raise UsageError(f"{name}: a mixture is asked of all items alike, not in a list")
             asked[name] = tuple(_one(name, v, trained[name], known.get(name)) for v in each)
         return cls(tuple(fields), asked, profiles if asked else None)
 
@@ -82,6 +85,20 @@ class Targets:
             return out
         return self.profiles.fill(out, rng.uniform(seed, items, len(self.fields), rng.STREAM_TARGETS)[:, 0])
 
+    def mixture(self, items: Tensor, seed: int) -> list[tuple[float, Tensor]]:
+        """Shares that add up to one, and the condition values ``[B, P]`` of each; one where no label is a mixture."""
+        mixed = next((name for name, values in self.asked.items() if _mixed(values[0], self._field(name))), None)
+        if mixed is None:
+            return [(1.0, self.values(items, seed))]
+        shares = blend(mixed, str(self.asked[mixed][0]), self._field(mixed).values)  # type: ignore[union-attr]
+        return [
+            (share, replace(self, asked={**self.asked, mixed: (label,)}).values(items, seed))
+            for label, share in shares.items()
+        ]
+
+    def _field(self, name: str) -> ConditionField:
+        return next(field for field in self.fields if field.name == name)
+
     def distance(self, item: int, measured: Mapping[str, float | str]) -> float:
         """Root mean square of the errors in standard deviations of the corpus; 0 is exactly on target."""
         scale = {field.name: field.std for field in self.fields if isinstance(field, NumberField)}
@@ -98,6 +115,9 @@ class Targets:
 
 def _one(name: str, value: Asked, field: ConditionField, known: Property | None) -> Asked:
     if isinstance(field, CategoryField):
+        if isinstance(known, Label) and _mixed(value, field):
+            blend(name, str(value), field.values)
+            return value
         if not isinstance(value, str) or value not in field.values:
             raise UsageError(f"{name}={value!r}: not a label; {suggest(str(value), field.values)}")
         return value
@@ -116,6 +136,10 @@ def _one(name: str, value: Asked, field: ConditionField, known: Property | None)
         elif not known.low <= low <= known.high:
             raise UsageError(f"{name}={low:g}: impossible; {name} lies within {sane}")
     return (low, high) if isinstance(value, tuple) else low
+
+
+def _mixed(value: Asked, field: ConditionField) -> bool:
+    return isinstance(field, CategoryField) and value not in field.values and ":" in str(value)
 
 
 def _value(asked: Asked, field: ConditionField, u: float) -> float:

@@ -12,7 +12,8 @@ import genesis
 from genesis.checkpoint import Config, Provenance
 from genesis.decoding.continuous import ContinuousDecoder
 from genesis.decoding.loop import Decoder
-from genesis.engine import Engine, Request
+from genesis.drawing import Request, checked_beside
+from genesis.engine import Engine
 from genesis.errors import UnknownProperty, UsageError
 from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Transformer, TransformerConfig
@@ -195,7 +196,6 @@ def test_train_on_a_file_and_ask_for_its_column(tmp_path):
         Engine.train("molecules", more, tmp_path / "wide", begin_with=tmp_path / "run")
 
 
-
 def test_recorded_slots_with_checks_beside_them_draw_the_same_items(engine):
     """The way of a GPU, run on a CPU: 16 and 8 slots, the molecules' automaton, two processes that check."""
     loop, slots = Engine(engine.model, engine.config), Engine(engine.model, engine.config)
@@ -203,7 +203,7 @@ def test_recorded_slots_with_checks_beside_them_draw_the_same_items(engine):
     slots.decoder = ContinuousDecoder(engine.model, len(VOCAB), torch.float32, (16, 8))
     request, targets = Request(seed=3, measure=("logp",)), engine.targets({"logp": (1, 3)})
     expected = list(loop.draw(60, request, targets, workers=1))
-    found = list(slots._checked_beside([(0, 25), (25, 60)], request, targets, workers=2, share=10))
+    found = list(checked_beside(slots, [(0, 25), (25, 60)], request, targets, workers=2, share=10))
     assert [(d.index, d.key, d.measured, d.tokens) for d in found] == [
         (d.index, d.key, d.measured, d.tokens) for d in expected
     ]

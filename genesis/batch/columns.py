@@ -15,7 +15,7 @@ from typing import Any
 
 from genesis.batch.plan import Order
 from genesis.domain import Domain, Number
-from genesis.engine import Drawn
+from genesis.drawing import Drawn
 from genesis.errors import ResourceError, UsageError
 from genesis.targets import Targets
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from genesis.batch.worker import Job, Work, initialize, work
-from genesis.engine import LONG_LIVED
+from genesis.drawing import LONG_LIVED
 
 A_GPU = 4  # processes that share one: while one decodes, others check and write
 

@@ -23,7 +23,8 @@ from genesis.asked import Asked, value
 from genesis.decoding.loop import fast_dtype
 from genesis.decoding.sampling import Rules
 from genesis.domain import Label, Screened
-from genesis.engine import PATIENCE, Engine, Request
+from genesis.drawing import Request
+from genesis.engine import PATIENCE, Engine
 from genesis.errors import InputError, UnknownProperty, UsageError
 from genesis.targets import Targets
 

@@ -22,7 +22,8 @@ from genesis.batch.columns import Columns, arrow, with_note
 from genesis.batch.library import Library, encoded
 from genesis.batch.plan import Order, model_hash, screened, targets_of
 from genesis.batch.shards import publish
-from genesis.engine import Drawn, Engine, draw_chunk, load
+from genesis.drawing import Drawn, draw_chunk
+from genesis.engine import Engine, load
 from genesis.errors import GenesisError, InputError
 from genesis.metrics.sets import KeySet
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,15 +62,15 @@ class BatchGroup(Group):
 class MakingLibrary(generate.Making):
     """The flags of every property, as the generating command has them, whose domain an argument or a plan names."""
 
-    def properties(self, args: Sequence[str]) -> Collection[str]:
+    def words(self, args: Sequence[str]) -> Mapping[str, str]:
         from genesis import registry
         from genesis.batch.plan import read_plan
 
         for text in args:
             name = read_plan(Path(text)).get("domain") if text.lower().endswith(PLANS) else text
             if isinstance(name, str) and name in registry.domains():
-                return registry.domain(name).properties
-        return ()
+                return dict.fromkeys(registry.domain(name).properties, "--target-property")
+        return {}
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         Command.format_epilog(self, ctx, formatter)

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -36,6 +36,10 @@ TargetProperty = Annotated[
         metavar="NAME=VALUE",
         help="A number, LOW:HIGH or a label; repeatable. `genesis models info` lists names and ranges.",
     ),
+]
+Given = Annotated[
+    list[str],
+    flag("--given", "-g", metavar="NAME=VALUE", help="What is there already and shall be finished; repeatable."),
 ]
 Model = Annotated[
     str | None,
@@ -86,33 +90,41 @@ class Making(Command):
         known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
         if not any(text.startswith("--") and text.partition("=")[0] not in known for text in args):
             return list(args)  # the domain's libraries are not loaded for nothing
-        properties = self.properties(args)
+        words = self.words(args)
         out: list[str] = []
         rest = iter(args)
         for text in rest:
             name, equals, value = text.partition("=")
-            asked = name.removeprefix("--").replace("-", "_")
-            if name in known or not name.startswith("--") or asked not in properties:
+            word = name.removeprefix("--").replace("-", "_")
+            if name in known or not name.startswith("--") or word not in words:
                 out.append(text)
                 continue
-            given = value if equals else next(rest, None)
-            if given is None:
+            said = value if equals else next(rest, None)
+            if said is None:
                 raise UsageError(f"{name}: a value is missing; write {name} VALUE")
-            out += ["--target-property", f"{asked}={given}"]
+            out += [words[word], f"{word}={said}"]
         return out
 
-    def properties(self, args: Sequence[str]) -> Collection[str]:
-        """What can be a flag; nothing when the arguments name no domain."""
+    def words(self, args: Sequence[str]) -> Mapping[str, str]:
+        """What can be a flag of its own, and the flag that it stands for; nothing when no domain is named."""
         from genesis import registry
+        from genesis.domain import Completing
 
-        return registry.domain(str(self.name)).properties
+        domain = registry.domain(str(self.name))
+        given = domain.given if isinstance(domain, Completing) else {}
+        return {**dict.fromkeys(domain.properties, "--target-property"), **dict.fromkeys(given, "--given")}
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         from genesis import registry
+        from genesis.domain import Completing
 
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in registry.domain(str(self.name)).properties)
+        domain = registry.domain(str(self.name))
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in domain.properties)
         with formatter.section("What can be asked for"):
             formatter.write_text(names)
+        if isinstance(domain, Completing):
+            with formatter.section("What can be given"):
+                formatter.write_dl([(f"--{name}", text) for name, text in domain.given.items()])
         super().format_epilog(ctx, formatter)
 
 
@@ -132,6 +144,7 @@ def command(name: str) -> Callable[..., int]:
         ctx: typer.Context,
         count: Count = 10,
         target_property: TargetProperty = [],  # noqa: B006 (typer copies it)
+        given: Given = [],  # noqa: B006
         seed: Seed = 0,
         model: Model = None,
         temperature: Temperature = 1.0,
@@ -155,7 +168,7 @@ def command(name: str) -> Callable[..., int]:
     ) -> int:
         asked = targets.pairs(target_property)
         outputs = Outputs.of(out, picture, audio, json, report)
-        outputs.check(name, count)
+        count = outputs.check(name, count, chosen=_source(ctx, "count") != "default")
         engine = _engine(name, model, device)
         target = targets.values(asked, _labelled(engine))
         if dry_run:
@@ -165,6 +178,7 @@ def command(name: str) -> Callable[..., int]:
             hits = engine.generate(
                 count,
                 target,
+                given=targets.pairs(given, "--given"),
                 seed=seed,
                 temperature=temperature,
                 top_k=top_k,
@@ -205,8 +219,11 @@ class Outputs:
         files = [path for path in outs if path.suffix.lower() not in (*PICTURES, *SOUNDS)]
         return cls(tuple(files), tuple(drawn), tuple(played), json, report)
 
-    def check(self, name: str, count: int) -> None:
-        """What would stop the writing after the work is said before it."""
+    def check(self, name: str, count: int, chosen: bool) -> int:
+        """What would stop the writing after the work is said before it.
+
+        The count is 1 where the user has chosen none and a file takes no more than one item.
+        """
         from genesis import registry
         from genesis.hits import check_picture, check_sound
 
@@ -214,7 +231,13 @@ class Outputs:
         if STDOUT in self.files and self.json:
             raise UsageError("--out - and --json both print the items; leave one out")
         for file in self.files:
-            domain.check_target(file, count)
+            try:
+                domain.check_target(file, count)
+            except UsageError:
+                if chosen:
+                    raise
+                domain.check_target(file, 1)
+                count = 1
         for picture in self.pictures:
             check_picture(domain, picture)
         for sound in self.sounds:
@@ -223,6 +246,12 @@ class Outputs:
         if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
             why = "that is a folder" if report.is_dir() else "its folder is not there"
             raise UsageError(f"--report {report}: {why}")
+        return count
+
+
+def _source(ctx: typer.Context, name: str) -> str:
+    """Where a setting comes from: ``default``, ``commandline`` or ``environment``."""
+    return str(getattr(ctx.get_parameter_source(name), "name", "")).lower()
 
 
 def _engine(name: str, model: str | None, device: str) -> Engine:
@@ -291,7 +320,7 @@ def _show_plan(ctx: typer.Context, engine: Engine, target: Mapping[str, Any], as
     from genesis.table import table
 
     engine.targets(target)
-    origin = {name: str(getattr(ctx.get_parameter_source(name), "name", "")).lower() for name in ctx.params}
+    origin = {name: _source(ctx, name) for name in ctx.params}
     origin = {name: {"commandline": "flag"}.get(source, source) for name, source in origin.items()}
     settings = {name: value for name, value in ctx.params.items() if name not in ("dry_run", "debug", "quiet")}
     settings["model"] = engine.name

@@ -33,6 +33,7 @@ class Size(StrEnum):
     """The one dial of the network."""
 
     tiny = "tiny"
+    mini = "mini"
     small = "small"
     base = "base"
     large = "large"
@@ -61,7 +62,13 @@ TargetColumn = Annotated[
     flag("--target-property", "-t", metavar="NAME", help="A column that items can be asked for later; repeatable."),
 ]
 NetworkSize = Annotated[
-    Size, flag("--size", metavar="NAME", help="Parameters: tiny 0.15 M, small 5 M, base 16 M, large 90 M.", panel=FIT)
+    Size,
+    flag(
+        "--size",
+        metavar="NAME",
+        help="Parameters: tiny 0.15 M, mini 2.6 M, small 5 M, base 16 M, large 90 M.",
+        panel=FIT,
+    ),
 ]
 Items = Annotated[
     int, flag("--items", metavar="N", min=0, help="Training items to show, repeats counted; 0 ten passes.", panel=FIT)

@@ -6,6 +6,7 @@ G  key-value heads      K  head width                 L  length of the longest r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,7 @@ class Decoder:
     @torch.inference_mode()
     def decode(
         self,
-        values: Tensor,
+        values: Tensor | Sequence[tuple[float, Tensor]],
         items: Tensor,
         seed: int,
         rules: Rules,
@@ -66,32 +67,41 @@ class Decoder:
         ``shared``: all rows of the request hold the same values, which are then folded into the weights. The two ways
         round differently, so that a request which is decoded in several batches keeps to one of them.
 
+        Several sets of values with their shares are mixed as ``sum_k share_k logits_k``, a product of experts (Hinton
+        2002): what is drawn is likely under each of them.
+
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
         2022); 1 is the plain conditional model.
         """
         asked, room = len(items), self.model.config.max_length
         B = bucket(asked)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
-        values, items = values[fill].to(self.device), items[fill].to(self.device)
+        given = [(1.0, values)] if isinstance(values, Tensor) else list(values)
+        sets = [(guidance * share, one[fill].to(self.device)) for share, one in given]
+        if guidance != 1.0:
+            sets.append((1 - guidance, torch.full_like(sets[0][1], float("nan"))))
+        several = len(sets)
+        items = items[fill].to(self.device)
         out = torch.full((B, room), PAD, dtype=torch.int64, device=self.device)
         length = torch.zeros(B, dtype=torch.int64, device=self.device)
         ended = torch.zeros(B, dtype=torch.bool, device=self.device)
         log_prob = torch.zeros(B, device=self.device)
-        guided = guidance != 1.0
-        if guided:
-            net = Net(self.weights, torch.cat((values, torch.full_like(values, float("nan")))), 2 * B)
+        if several > 1:
+            net = Net(self.weights, torch.cat([one for _, one in sets]), several * B)
         else:
-            net = Net(self.weights, values[:1] if shared else values, B)
+            net = Net(self.weights, sets[0][1][:1] if shared else sets[0][1], B)
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
         rows = torch.arange(B, device=self.device)  # where each row of the shrinking batch stands in the results
         is_open = rows < asked
         token = torch.full_like(rows, BOS)
         for step in range(room):
-            logits = net.step(token.repeat(2) if guided else token, step)[:, : self.vocab]
-            if guided:
-                conditional, unconditional = logits.chunk(2)
-                logits = unconditional + guidance * (conditional - unconditional)
+            logits = net.step(token.repeat(several), step)[:, : self.vocab]
+            if several > 1:
+                parts = logits.chunk(several)
+                logits = sets[0][0] * parts[0]
+                for (share, _), part in zip(sets[1:], parts[1:], strict=True):
+                    logits = logits + share * part
                 logits[:, [PAD, BOS]] = NEVER  # infinity less infinity
             normaliser = logits.logsumexp(-1)
             finite = normaliser.isfinite()  # one NaN or infinity in a row shows in its sum
@@ -115,7 +125,7 @@ class Decoder:
             size = bucket(count)
             if size < len(rows):  # closed rows ride along until the next smaller size will do
                 chosen = is_open.to(torch.int8).argsort(descending=True, stable=True)[:size].sort().values
-                net.select(torch.cat((chosen, chosen + len(rows))) if guided else chosen)
+                net.select(torch.cat([chosen + k * len(rows) for k in range(several)]))
                 rows, words, token, is_open = rows[chosen], words[chosen], token[chosen], is_open[chosen]
                 state = state[chosen] if state is not None else None
         longest = max(1, int(length.max()))

@@ -11,7 +11,8 @@ from genesis.batch.columns import key128
 from genesis.batch.plan import Order
 from genesis.batch.worker import Source
 from genesis.checkpoint import Config, Provenance
-from genesis.engine import TRAINING_KEYS, Drawn, Engine
+from genesis.drawing import Drawn
+from genesis.engine import TRAINING_KEYS, Engine
 from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import CategoryField, NumberField

@@ -25,7 +25,8 @@ from genesis.batch.session import begin, go_on, status
 from genesis.batch.tally import Tally
 from genesis.batch.verify import verify
 from genesis.batch.worker import Job, Source, draw_shard, work
-from genesis.engine import Drawn, Engine
+from genesis.drawing import Drawn
+from genesis.engine import Engine
 from genesis.errors import GenesisError, InputError, UsageError
 
 Make = Callable[..., Plan]

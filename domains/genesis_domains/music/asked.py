@@ -28,17 +28,17 @@ class Wish:
     @classmethod
     def of(cls, asked: Mapping[str, Asked]) -> Wish:
         """The targets of one item; UsageError when a range holds no whole number."""
-        low = _whole("lowest", asked["lowest"], LOWEST, HIGHEST)[0] if "lowest" in asked else LOWEST
-        high = _whole("highest", asked["highest"], LOWEST, HIGHEST)[1] if "highest" in asked else HIGHEST
+        low = whole("lowest", asked["lowest"], LOWEST, HIGHEST)[0] if "lowest" in asked else LOWEST
+        high = whole("highest", asked["highest"], LOWEST, HIGHEST)[1] if "highest" in asked else HIGHEST
         if low > high:
             raise UsageError(f"lowest={low} and highest={high}: no pitch is left between them")
         return cls(
             key=KEYS.index(str(asked["key"])) if "key" in asked else -1,
             meter=METERS.index(str(asked["meter"])) if "meter" in asked else -1,
             program=PROGRAMS.index(str(asked["instrument"])) if "instrument" in asked else -1,
-            bars=_whole("bars", asked["bars"], 1, MOST_BARS) if "bars" in asked else (1, MOST_BARS),
-            tempo=_whole("tempo", asked["tempo"], *TEMPI) if "tempo" in asked else (0, 0),
-            tracks=_whole("tracks", asked["tracks"], 1, MAX_TRACKS) if "tracks" in asked else (1, MAX_TRACKS),
+            bars=whole("bars", asked["bars"], 1, MOST_BARS) if "bars" in asked else (1, MOST_BARS),
+            tempo=whole("tempo", asked["tempo"], *TEMPI) if "tempo" in asked else (0, 0),
+            tracks=whole("tracks", asked["tracks"], 1, MAX_TRACKS) if "tracks" in asked else (1, MAX_TRACKS),
             pitches=(low, high),
         )
 
@@ -51,7 +51,7 @@ class Wish:
         return 1 + 2 * (self.tempo[0] > 0) + self.tracks[0] + self.bars[0] + 2
 
 
-def _whole(name: str, value: Asked, low: int, high: int) -> tuple[int, int]:
+def whole(name: str, value: Asked, low: int, high: int) -> tuple[int, int]:
     """The whole numbers of a target: a number is rounded, a range keeps those inside it."""
     if isinstance(value, tuple):
         first, last = max(value[0], low), min(value[1], high)

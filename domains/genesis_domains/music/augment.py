@@ -15,6 +15,7 @@ from genesis_domains.music.names import program_of
 from genesis_domains.music.score import TEMPI, Score
 
 KEPT = 0.5  # share of the scores that keep their own instruments
+MOST_PARTS = 4  # of one score: more of the same work would drown the short tunes
 STRETCH = 0.15  # a stated tempo is changed by at most so much
 
 # what plays a tune, a set of voices, or the voice of a song: any of them can be asked for later
@@ -31,8 +32,11 @@ SUNG = tuple(program_of(name) for name in ("voice", "choir"))
 
 
 def training(score: Score, limit: int) -> Iterator[Score]:
-    """The parts of a score, each as one variant."""
-    for part in cut(score, limit):
+    """The parts of a score, each as one variant; of a long score ``MOST_PARTS``, from its opening to its close."""
+    parts = list(cut(score, limit))
+    if len(parts) > MOST_PARTS:
+        parts = [parts[i * (len(parts) - 1) // (MOST_PARTS - 1)] for i in range(MOST_PARTS)]
+    for part in parts:
         yield varied(part)
 
 

@@ -97,57 +97,73 @@ class ScoreGrammar:
 
     def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
         s = State.of(state)
+        room = self.room(state, remaining)
         bars, pitches = self._tables_on(state.device)
         out = torch.zeros(len(state), len(VOCAB), dtype=torch.bool, device=state.device)
-        self._header(s, remaining, out)
+        self._header(s, state, room, out)
         in_body = s.mode >= AFTER_PROGRAM
         if state.device.type == "cpu" and not bool(in_body.any()):
             return out
         open_ = (s.mode == AFTER_BAR) | (s.mode == AFTER_FOR) | (s.mode == AFTER_NOTE) | (s.mode == AFTER_CHORD)
         more = s.more_bars()
-        sound = s.sounds(more)
+        sound = self.sounds(s, state, more)
         # a moment of a chord alone leaves no room for a note at the last tick of the last bar
         stuck = (s.mode == AFTER_CHORD) & ~sound & (s.position >= s.length - 1) & (s.bars >= s.bars_high)
         leaves = open_ & ~stuck
-        out[:, EOS] = leaves & (more == 0) & sound & (s.bars > 0) & (remaining >= 1)
-        out[:, BAR : BAR + SIZE["bar"]] = self._bars(s, remaining, bars, leaves)
-        note_room = more + 2 <= remaining  # a note and <eos> after the bars
+        out[:, EOS] = leaves & (more == 0) & sound & (s.bars > 0) & (room >= 1)
+        self._bars(s, state, room, bars, leaves, out)
+        note_room = more + 2 <= room  # a note and <eos> after the bars
         used = max(1, int(s.tracks.max())) if state.device.type == "cpu" else MAX_TRACKS
         silent_from = state[:, ENDS : ENDS + used * KEYS_OF_PIANO].view(-1, used, KEYS_OF_PIANO)
         keys = torch.arange(LOWEST, HIGHEST + 1, device=state.device)
         inside = (keys >= s.floor[:, None]) & (keys <= s.ceiling[:, None])
-        tracks = torch.arange(used, device=state.device) < s.tracks[:, None]
-        playable = inside[:, None] & tracks[..., None]  # [B, tracks, piano keys]
+        playable = inside[:, None] & self.writable(s, state, used)[..., None]  # [B, tracks, piano keys]
         free = playable & (silent_from <= (s.start + s.position)[:, None, None])
         # a position, where some note is free by then
         ends = silent_from.masked_fill(~playable, 1 << 30).amin((1, 2))
         ticks = torch.arange(LONGEST, device=state.device)
         at = (ticks > s.position[:, None]) & (ticks < s.length[:, None]) & (s.start[:, None] + ticks >= ends[:, None])
-        out[:, AT : AT + LONGEST] = at & (leaves & (s.bars > 0) & (more + 3 <= remaining))[:, None]
+        out[:, AT : AT + LONGEST] = at & (leaves & (s.bars > 0) & (more + 3 <= room))[:, None]
         # chords
         chord_need = more + torch.where(sound, 1, 2) + 1
-        out[:, CHORD : CHORD + CHORDS] = ((s.mode == AFTER_AT) & (chord_need <= remaining))[:, None]
+        out[:, CHORD : CHORD + CHORDS] = ((s.mode == AFTER_AT) & (chord_need <= room))[:, None]
         # notes and velocities
         sings = (s.mode >= AFTER_AT) & (s.mode != AFTER_MORE)
         index = pitches[s.above_of_tracks()[:, :used]]  # [B, tracks, steps]
-        notes = torch.nn.functional.pad(free, (0, 1)).gather(2, index).flatten(1)
+        notes = torch.nn.functional.pad(self.in_harmony(s, state, free), (0, 1)).gather(2, index).flatten(1)
         tail = torch.arange(used * STEPS, device=state.device)
         place = tail // STEPS * STEPS + STEPS - 1 - tail % STEPS
         notes &= (place > s.place[:, None]) & sings[:, None]
         out[:, NOTE : NOTE + used * STEPS] = notes & note_room[:, None]
-        louder = sings & (s.mode != AFTER_VELOCITY) & notes.any(1) & (more + 3 <= remaining)
+        louder = sings & (s.mode != AFTER_VELOCITY) & notes.any(1) & (more + 3 <= room)
         out[:, VELOCITY_TOKEN : VELOCITY_TOKEN + SIZE["velocity"]] = louder[:, None]
-        self._lengths(s, remaining, out)
+        self._lengths(s, state, room, out)
         return out
 
-    def _header(self, s: State, remaining: int | Tensor, out: Tensor) -> None:
+    def room(self, state: Tensor, remaining: int | Tensor) -> Tensor:
+        """``[B]``: how many of the remaining tokens are at the disposal of what is not given."""
+        return torch.as_tensor(remaining, device=state.device).expand(len(state))
+
+    def writable(self, s: State, state: Tensor, used: int) -> Tensor:
+        """``[B, used]``: the tracks that may get a note of the model's choice in this bar."""
+        return torch.arange(used, device=state.device) < s.tracks[:, None]
+
+    def sounds(self, s: State, state: Tensor, more: Tensor) -> Tensor:
+        """Whether ``more`` bars without a new note can follow so that the last one is not silent."""
+        return s.sounds(more)
+
+    def in_harmony(self, s: State, state: Tensor, free: Tensor) -> Tensor:
+        """``[B, tracks, piano keys]``: those of the free notes that go with the chord of the moment."""
+        return free
+
+    def _header(self, s: State, state: Tensor, room: Tensor, out: Tensor) -> None:
         """Key, tempo and instruments."""
         device = out.device
         bars = torch.where(s.bars_low > 1, s.bars_low, 1)
         rest = bars + 3  # bars, a position, a note, <eos>
         tempo = torch.where(s.tempo_low > 0, 2, 0)
         keys = torch.arange(SIZE["key"], device=device)
-        fits = tempo + s.tracks_low + rest + 1 <= remaining
+        fits = tempo + s.tracks_low + rest + 1 <= room
         out[:, KEY : KEY + SIZE["key"]] = ((s.key_asked < 0)[:, None] | (keys == s.key_asked[:, None])) & (
             (s.mode == STARTED) & fits
         )[:, None]
@@ -155,23 +171,21 @@ class ScoreGrammar:
         low, high = s.tempo_low[:, None], s.tempo_high[:, None]
         any_tempo = low == 0
         out[:, TENS : TENS + SIZE["tens"]] = (any_tempo | ((tens + 9 >= low) & (tens <= high))) & (
-            (s.mode == AFTER_KEY) & (1 + 1 + s.tracks_low + rest <= remaining)
+            (s.mode == AFTER_KEY) & (1 + 1 + s.tracks_low + rest <= room)
         )[:, None]
         tempi = s.tens[:, None] * 10 + torch.arange(10, device=device)
         out[:, UNITS : UNITS + 10] = (any_tempo | ((tempi >= low) & (tempi <= high))) & (
-            (s.mode == AFTER_TENS) & (1 + s.tracks_low + rest <= remaining)
+            (s.mode == AFTER_TENS) & (1 + s.tracks_low + rest <= room)
         )[:, None]
         first = ((s.mode == AFTER_KEY) & (s.tempo_low == 0)) | (s.mode == AFTER_UNITS)
         more = (s.mode == AFTER_PROGRAM) & (s.tracks < s.tracks_high)
         left = (s.tracks_low - s.tracks - 1).clamp(min=0)
         programs = torch.arange(SIZE["program"], device=device)
         wanted = (s.program[:, None] < 0) | (programs == s.program[:, None]) | ~first[:, None]
-        out[:, PROGRAM : PROGRAM + SIZE["program"]] = (
-            wanted & ((first | more) & (1 + left + rest <= remaining))[:, None]
-        )
+        out[:, PROGRAM : PROGRAM + SIZE["program"]] = wanted & ((first | more) & (1 + left + rest <= room))[:, None]
 
-    def _bars(self, s: State, remaining: int | Tensor, lengths: Tensor, leaves: Tensor) -> Tensor:
-        """``[B, 1 + meters]``: the same meter, then each meter."""
+    def _bars(self, s: State, state: Tensor, room: Tensor, lengths: Tensor, leaves: Tensor, out: Tensor) -> None:
+        """The same meter, then each meter: ``[B, 1 + meters]``."""
         device = lengths.device
         length = torch.cat((s.length[:, None], lengths[None].expand(len(s.length), -1)), 1)  # [B, 1 + meters]
         begins = leaves & (s.bars > 0) | (s.mode == AFTER_PROGRAM) & (s.tracks >= s.tracks_low)
@@ -188,9 +202,10 @@ class ScoreGrammar:
         last = end + length + (left - 1) * torch.where(own, length, SHORTEST)  # where the last bar may begin
         sound = s.implied[:, None] | (s.reach[:, None] > torch.where(left == 0, end, last))
         need = left + torch.where(sound, 0, 2) + 1
-        return fitting & in_reach & begins[:, None] & (need <= _column(remaining) - 1)
+        found = fitting & in_reach & begins[:, None] & (need <= room[:, None] - 1)
+        out[:, BAR : BAR + SIZE["bar"]] = found
 
-    def _lengths(self, s: State, remaining: int | Tensor, out: Tensor) -> None:
+    def _lengths(self, s: State, state: Tensor, room: Tensor, out: Tensor) -> None:
         """``for`` and ``more``: a length whose end the bars to come can hold."""
         ticks = torch.arange(1, LONGEST + 1, device=out.device)
         speaks = (s.mode == AFTER_NOTE) | (s.mode == AFTER_MORE)
@@ -204,7 +219,7 @@ class ScoreGrammar:
             left = torch.maximum(held, (s.bars_low - s.bars).clamp(min=0)[:, None])
             last = torch.where(left == 0, s.start[:, None], end + (left - 1) * s.shortest[:, None])
             sound = others[:, None] | (reach > last)
-            return inside & (left + torch.where(sound, 0, 2) + 1 + after <= _column(remaining) - 1) & speaks[:, None]
+            return inside & (left + torch.where(sound, 0, 2) + 1 + after <= room[:, None] - 1) & speaks[:, None]
 
         out[:, FOR : FOR + LONGEST] = fits(ticks, 0)
         out[:, MORE] = fits(ticks[:1] + LONGEST, 1)[:, 0]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from genesis.errors import EncodeError
 from genesis_domains.music.names import bar_ticks, meter_of, meter_of_ticks, whole_ticks
+from genesis_domains.music.properties import MOST_BARS
 from genesis_domains.music.score import Note
 
 
@@ -59,6 +60,8 @@ class Bars:
                 clock, room = clock + length, room - length
                 continue
             clock, room = clock + room, 0
+            if length > MOST_BARS * whole or len(self.meters) >= MOST_BARS:
+                raise EncodeError(f"more than {MOST_BARS:,} bars")
             if length > whole:
                 self.ticks.append(clock)
                 own = meter_of_ticks(length)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 
 from genesis.errors import EncodeError
 from genesis_domains.music.names import QUALITIES, bar_ticks
@@ -71,15 +72,24 @@ def encode(score: Score) -> list[int]:
 def _implied(notes: Sequence[Note], end: int) -> list[int]:
     """When each note ends that says nothing: at the next onset of its track, the last ones at the end."""
     onsets = sorted({note.onset for note in notes})
-    following = dict(zip(onsets, [*onsets[1:], end], strict=True))
+    following = dict(pairwise([*onsets, end]))
     return [following[note.onset] for note in notes]
 
 
 def decode(tokens: Sequence[int]) -> Score | None:
     """The score of a sequence, or None when it breaks the grammar."""
     try:
-        return _Reader(tokens).score()
+        found = _Reader(tokens).score()
+        return replace(found, tracks=tuple(track for track in found.tracks if track.notes)).check()
     except (_Broken, EncodeError):
+        return None
+
+
+def drawn(tokens: Sequence[int]) -> Score | None:
+    """What a sequence says, tracks without notes among it and nothing checked; None when it breaks the grammar."""
+    try:
+        return _Reader(tokens).score()
+    except _Broken:
         return None
 
 
@@ -143,8 +153,8 @@ class _Reader:
                     raise _Broken
         if not meters:
             raise _Broken
-        tracks = tuple(Track(p, _timed(n, end)) for p, n in zip(programs, notes, strict=True) if n)
-        return Score(tracks, tuple(meters), key, tempo, tuple(harmonies)).check()
+        tracks = tuple(Track(p, _timed(n, end)) for p, n in zip(programs, notes, strict=True))
+        return Score(tracks, tuple(meters), key, tempo, tuple(harmonies))
 
     def _duration(self) -> int:
         ticks = 0
@@ -176,7 +186,7 @@ def note_pitch(step: int, above: int) -> int:
 
 def _timed(notes: Sequence[tuple[int, int, int, int]], end: int) -> tuple[Note, ...]:
     onsets = sorted({onset for onset, *_ in notes})
-    following = dict(zip(onsets, [*onsets[1:], end], strict=True))
+    following = dict(pairwise([*onsets, end]))
     return tuple(
         Note(onset, pitch, duration or following[onset] - onset, velocity) for onset, pitch, duration, velocity in notes
     )

@@ -28,7 +28,7 @@ from genesis_domains.music.score import Origin, Score
 
 Progress = Callable[[int, int, str], None]
 SCORES = "scores.jsonl"
-CHUNK = 40  # files of a task
+CHUNK = 8  # files of a task: some hold one tune, some two hundred
 
 FRENCH = frozenset((
     "Berlioz", "Bizet", "Bonis", "Boulanger", "Chabrier", "Chaminade", "Chausson", "Debussy", "Duchambge", "Farrenc",

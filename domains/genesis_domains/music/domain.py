@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genesis.domain import EOS, Asked, Category, Constraint, Label, Number, Reading, Rejected, Tokens
+from genesis.domain import EOS, Asked, Category, Constraint, Label, Number, Reading, Rejected, Task, Tokens
 from genesis.errors import EncodeError
 from genesis_domains.music import augment, codec, corpora, files
 from genesis_domains.music.families import family
 from genesis_domains.music.properties import PROPERTIES, measure
 from genesis_domains.music.score import Score
+from genesis_domains.music.tasks import GIVEN, task
 from genesis_domains.music.vocabulary import VOCAB
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Music:
     spec = Tokens(VOCAB, MAX_LENGTH)
     properties: Mapping[str, Number | Category | Label] = PROPERTIES
     held_out = 0.05
+    given: Mapping[str, str] = GIVEN
 
     def read(self, source: Path, column: str | None = None) -> Reading:
         return files.read(source, column)
@@ -83,6 +85,9 @@ class Music:
         from genesis_domains.music.automaton import ScoreGrammar
 
         return ScoreGrammar(max_length, asked)
+
+    def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task:
+        return task(given, target)
 
     def picture(self, items: Sequence[Score], captions: Sequence[str], target: Path) -> None:
         from genesis_domains.music import picture

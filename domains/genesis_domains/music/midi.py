@@ -7,6 +7,7 @@ wrote (10^9 ticks, thousands of tracks) is refused by its size, before memory is
 from __future__ import annotations
 
 import io
+import math
 import re
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 LARGEST = 8 << 20  # bytes of a file that is read
 MOST_NOTES = 100_000
+MOST_CHUNKS = 1_000  # tracks of a file, empty ones among them
 WRITTEN = 480  # ticks a quarter of the files that are written
 _CHORD = re.compile(rf"chord ([A-G][b#]?)({'|'.join(map(re.escape, sorted(QUALITIES, key=len, reverse=True)))})")
 
@@ -59,6 +61,8 @@ def from_midi(content: bytes, origin: Origin | None = None) -> Score:
         raise EncodeError("not a MIDI file: it does not begin with MThd")
     if len(content) > LARGEST:
         raise EncodeError(f"{len(content):,} bytes; a MIDI file of at most {LARGEST:,} is read")
+    if content.count(b"MTrk") > MOST_CHUNKS:
+        raise EncodeError(f"more than {MOST_CHUNKS:,} tracks; at most {MAX_TRACKS} with notes are modelled")
     try:
         found = symusic.Score.from_midi(content)
     except Exception as error:  # symusic passes on what its parser met
@@ -67,6 +71,8 @@ def from_midi(content: bytes, origin: Origin | None = None) -> Score:
         raise EncodeError(f"{found.ticks_per_quarter} ticks a quarter note")
     if found.note_num() > MOST_NOTES:
         raise EncodeError(f"{found.note_num():,} notes; at most {MOST_NOTES:,} are read")
+    if len(found.time_signatures) > MOST_BARS:
+        raise EncodeError(f"{len(found.time_signatures):,} changes of meter; at most {MOST_BARS:,} bars are modelled")
     sounding = [track for track in found.tracks if track.note_num()]
     if not sounding:
         raise EncodeError("no notes")
@@ -75,6 +81,8 @@ def from_midi(content: bytes, origin: Origin | None = None) -> Score:
     tpq = found.ticks_per_quarter
     tracks = tuple(_track(track, tpq) for track in sounding)
     meters = _meters([(_grid(s.time, tpq), s.numerator, s.denominator) for s in found.time_signatures], tracks)
+    if not all(math.isfinite(tempo.qpm) for tempo in found.tempos):
+        raise EncodeError("a tempo of no time at all for a quarter note")
     tempi = [round(tempo.qpm) for tempo in found.tempos if tempo.time == 0]
     tempo = tempi[0] if tempi and TEMPI[0] <= tempi[0] <= TEMPI[1] else None
     keys = [sign for sign in found.key_signatures if -7 <= sign.key <= 7]

@@ -7,6 +7,7 @@ and cues are left out, repeats are not written out.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from genesis_domains.music.names import CHORD_KINDS, QUALITIES
 from genesis_domains.music.score import DRUMS, TEMPI, Harmony, Origin, Score, Track, tidy, trimmed
 
 LARGEST = 64 << 20  # bytes of a file that is read, unpacked
+_DECIMAL = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?")
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _BEATS: dict[str, Fraction] = {
     "whole": Fraction(4),
@@ -118,7 +120,14 @@ def _part(element: Element, program: int) -> _Part:
 
 
 def _quarters(event: Element, part: _Part) -> Fraction:
-    return Fraction(event.findtext("duration") or "0") / part.divisions
+    return _number(event.findtext("duration") or "0") / part.divisions
+
+
+def _number(text: str) -> Fraction:
+    """A decimal number without an exponent, which could stand for more digits than there is memory."""
+    if not _DECIMAL.fullmatch(text.strip()):
+        raise ValueError(f"{text[:20]!r} is no number")
+    return Fraction(text)
 
 
 def _note(event: Element, part: _Part, measure: int, onset: Fraction, length: Fraction) -> None:
@@ -148,14 +157,14 @@ def _tempo(event: Element) -> Fraction | None:
     """Quarter notes a minute."""
     sound = event if event.tag == "sound" else event.find("sound")
     if sound is not None and sound.get("tempo"):
-        return Fraction(str(sound.get("tempo")))
+        return _number(str(sound.get("tempo")))
     mark = event.find("direction-type/metronome")
     if mark is None or mark.findtext("beat-unit") not in _BEATS:
         return None
     beat = _BEATS[mark.findtext("beat-unit", "")]
     beat *= Fraction(3, 2) if mark.find("beat-unit-dot") is not None else 1
     count = mark.findtext("per-minute") or ""
-    return beat * int(count) if count.isdecimal() else None
+    return beat * int(count) if count.isdecimal() and len(count) < 6 else None
 
 
 def _harmony(event: Element, part: _Part, measure: int, onset: Fraction) -> None:

@@ -15,7 +15,7 @@ from genesis.errors import EncodeError, ResourceError
 from genesis_domains.music.bars import Bars, Measure, Written
 from genesis_domains.music.keyfinding import find_key
 from genesis_domains.music.names import CHORD_KINDS, METERS, PROGRAMS, QUALITIES, signature
-from genesis_domains.music.score import TEMPI, TICKS, Harmony, Origin, Score, Track, tidy, trimmed
+from genesis_domains.music.score import DRUMS, TEMPI, TICKS, Harmony, Origin, Score, Track, tidy, trimmed
 
 LARGEST = 16 << 20  # bytes of a file that is read
 
@@ -76,6 +76,8 @@ def _score_of(found: Any, origin: Origin, programs: Sequence[int]) -> Score:
 def _measures(part: Any) -> Iterator[Measure]:
     """The printed measures of a part."""
     printed = list(part.getElementsByClass("Measure"))
+    if not printed:
+        return
     starts = [Fraction(measure.offset) for measure in printed]
     for measure, start, end in zip(printed, starts, [*starts[1:], Fraction(part.highestTime)], strict=True):
         stated = measure.timeSignature
@@ -136,8 +138,10 @@ def to_musicxml(score: Score) -> bytes:
 
 def _part(m21: Any, score: Score, track: Track, first: bool) -> Any:
     part = m21.stream.Part()
-    if track.program < 128:
-        part.insert(0, m21.instrument.instrumentFromMidiProgram(track.program))
+    drums = track.program == DRUMS
+    played = m21.instrument.UnpitchedPercussion() if drums else m21.instrument.instrumentFromMidiProgram(track.program)
+    played.midiChannel = 9 if drums else None
+    part.insert(0, played)
     part.insert(0, m21.key.KeySignature(signature(score.key)))
     if first and score.tempo is not None:
         part.insert(0, m21.tempo.MetronomeMark(number=score.tempo))

@@ -12,7 +12,7 @@ from genesis_domains.music.keyfinding import find_key
 from genesis_domains.music.names import KEYS, METERS, PROGRAMS
 from genesis_domains.music.score import HIGHEST, LOWEST, MAX_TRACKS, TEMPI, Score
 
-MOST_BARS = 1_000
+MOST_BARS = 4_000  # the longest quartets, all movements together
 UNSTATED_TEMPO = 120  # MIDI's own rule for a file that states none
 
 PROPERTIES: dict[str, Number | Category | Label] = {

@@ -1,0 +1,213 @@
+"""From indices to items: what is asked, decoded and checked, here or in other processes.
+
+B  items of a batch
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+import genesis
+from genesis import checkpoint, registry
+from genesis.decoding.loop import Decoded
+from genesis.decoding.sampling import Rules
+from genesis.domain import Constrained, Constraint, Domain, Task
+from genesis.targets import Targets
+
+if TYPE_CHECKING:
+    from genesis.engine import Engine
+
+# glibc gives blocks of a megabyte back at once and takes them again at the next step: 8 % of decoding on two cores
+LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
+TURN = 1 << 40  # items of one pass over what is given; the next pass has the noise of the items beyond
+SHARE = 512  # items that a process beside a GPU checks in one go
+
+Chunk = tuple[int, int]  # the first index, and the one after the last
+
+
+class Request(BaseModel):
+    """One way of drawing items, the same in every process that serves it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    rules: Rules = Rules()
+    guidance: float = Field(default=1.0, ge=0, le=20)
+    constrained: bool = True
+    measure: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What became of one index: ``item`` is None when the sequence is not a valid item."""
+
+    index: int
+    item: Any | None
+    key: str | None
+    measured: Mapping[str, float | str]
+    log_prob: float
+    tokens: tuple[int, ...] = ()  # what the domain decoded; empty where it gave no item
+
+
+def draw_chunk(
+    engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task | None = None
+) -> list[Drawn]:
+    """Decode and check the items of one range of indices."""
+    if task is not None:
+        return finish_chunk(engine, first, last, request, targets, task)
+    decoded = decode_chunk(engine, first, last, request, targets)
+    return check(engine.domain, first, decoded.cpu(), request.measure)
+
+
+def decode_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> Decoded:
+    """Decode the items of one range of indices."""
+    constraint = None
+    if request.constrained and isinstance(engine.domain, Constrained):
+        asked = [targets.of(index) for index in range(first, last)]
+        constraint = engine.domain.constraint(engine.model.config.max_length, asked)
+    return _decode(engine, list(range(first, last)), request, targets, constraint)
+
+
+def check(domain: Domain[Any], first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
+    """What became of the sequences of the indices from ``first`` on."""
+    out = []
+    for row in range(len(decoded.length)):
+        tokens = decoded.tokens[row, : decoded.length[row]]
+        item = domain.decode(tokens) if decoded.ended[row] else None
+        log_prob = float(decoded.log_prob[row])
+        out.append(_drawn(domain, first + row, item, measure, log_prob, tokens.tolist() if item is not None else ()))
+    return out
+
+
+def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
+    """:func:`draw_chunk` where a part is given: pass by pass, each with noise of its own; a draft that fails is out."""
+    room = engine.model.config.max_length
+    drafts = {index: task.begin(index, request.seed) for index in range(first, last)}
+    log_prob = dict.fromkeys(drafts, 0.0)
+    for turn in range(task.passes):
+        if not drafts:
+            break
+        alive = list(drafts)
+        constraint = task.constraint(turn, [drafts[index] for index in alive], room)
+        decoded = _decode(engine, alive, request, targets, constraint, turn).cpu()
+        for row, index in enumerate(alive):
+            tokens = decoded.tokens[row, : decoded.length[row]].tolist()
+            draft = task.join(turn, drafts[index], tokens, room) if decoded.ended[row] else None
+            log_prob[index] += float(decoded.log_prob[row])
+            if draft is None:
+                del drafts[index]
+            else:
+                drafts[index] = draft
+    finished = {index: task.finish(draft) for index, draft in drafts.items()}
+    return [_drawn(engine.domain, i, finished.get(i), request.measure, log_prob[i]) for i in range(first, last)]
+
+
+def in_processes(
+    engine: Engine, chunks: Iterable[Chunk], request: Request, targets: Targets, workers: int, task: Task | None = None
+) -> Iterator[Drawn]:
+    """The items of the chunks in order, decoded and checked in worker processes."""
+    from loky import ProcessPoolExecutor  # unlike multiprocessing's, it needs no __main__ guard in a user's script
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = engine.path
+        if path is None:
+            path = Path(folder) / "model"
+            checkpoint.save(engine.model, engine.config, path, torch.float32)
+        pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
+        try:
+            waiting, ahead = deque[Any](), iter(chunks)
+            for chunk in [c for _, c in zip(range(2 * workers), ahead, strict=False)]:
+                waiting.append(pool.submit(_serve, str(path), *chunk, request, targets, task))
+            while waiting:
+                yield from waiting.popleft().result()
+                following = next(ahead, None)
+                if following:
+                    waiting.append(pool.submit(_serve, str(path), *following, request, targets, task))
+        finally:
+            pool.shutdown(wait=True, kill_workers=True)
+
+
+def checked_beside(
+    engine: Engine, chunks: Iterable[Chunk], request: Request, targets: Targets, workers: int, share: int = SHARE
+) -> Iterator[Drawn]:
+    """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
+    from loky import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
+    waiting: deque[list[Any]] = deque()
+    try:
+        for first, last in chunks:
+            parts = decode_chunk(engine, first, last, request, targets).split(share)
+            starts = range(first, last, share)
+            waiting.append(
+                [
+                    pool.submit(_check, engine.config.domain, *part, request.measure)
+                    for part in zip(starts, parts, strict=True)
+                ]
+            )
+            if len(waiting) > 1:
+                for part in waiting.popleft():
+                    yield from part.result()
+        for part in (part for parts in waiting for part in parts):
+            yield from part.result()
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _decode(
+    engine: Engine,
+    indices: Sequence[int],
+    request: Request,
+    targets: Targets,
+    constraint: Constraint | None,
+    turn: int = 0,
+) -> Decoded:
+    items = torch.tensor(indices)
+    mixture = targets.mixture(items, request.seed)
+    noise = items + turn * TURN
+    if len(mixture) > 1:
+        return engine.loop.decode(mixture, noise, request.seed, request.rules, constraint, request.guidance)
+    ((_, values),) = mixture
+    return engine.decoder.decode(
+        values, noise, request.seed, request.rules, constraint, request.guidance, shared=targets.alike
+    )
+
+
+def _drawn(
+    domain: Domain[Any],
+    index: int,
+    item: Any | None,
+    measure: Sequence[str],
+    log_prob: float,
+    tokens: Sequence[int] = (),
+) -> Drawn:
+    key = domain.key(item) if item is not None else None
+    measured = domain.describe(item, measure) if item is not None else {}
+    return Drawn(index, item, key, measured, log_prob, tuple(tokens))
+
+
+def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
+    return check(registry.domain(domain), first, decoded, measure)
+
+
+@cache
+def _served(path: str) -> Engine:
+    return genesis.load(path, "cpu")
+
+
+def _serve(
+    path: str, first: int, last: int, request: Request, targets: Targets, task: Task | None = None
+) -> list[Drawn]:
+    return draw_chunk(_served(path), first, last, request, targets, task)
+
+
+def _single_thread() -> None:
+    torch.set_num_threads(1)  # one process a core: threads inside would only wait for one another
