@@ -20,17 +20,19 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
-from genesis import checkpoint, registry, train
-from genesis.checkpoint import Config, Provenance
+from genesis import checkpoint, families, registry, train
+from genesis.checkpoint import Config, Family, Model, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
+from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoder
+from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
 from genesis.domain import Constrained, Domain, Label
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
-from genesis.models.transformer import Size, Transformer, TransformerConfig
+from genesis.models.transformer import Size
 from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -82,7 +84,7 @@ def load(name: str | Path = "molecules", device: str = "auto") -> Engine:
 class Engine:
     """Draws, measures and saves; made by :func:`load` or by training."""
 
-    def __init__(self, model: Transformer, config: Config, path: Path | None = None) -> None:
+    def __init__(self, model: Model, config: Config, path: Path | None = None) -> None:
         self.model, self.config = model, config
         self._path = path
         self.domain: Domain[Any] = registry.domain(config.domain)
@@ -109,11 +111,11 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        return self.model.embed.weight.device
+        return next(self.model.parameters()).device
 
     @cached_property
-    def decoder(self) -> Decoder:
-        return Decoder(self.model, len(self.config.vocab))
+    def decoder(self) -> Decoder | LatentDecoder | MaskedDecoder:
+        return families.decoder(self.model, len(self.config.vocab))
 
     @cached_property
     def known(self) -> KeySet | None:
@@ -140,6 +142,8 @@ class Engine:
         column: str | None = None,
         targets: Sequence[str] = (),
         size: Size = "small",
+        family: Family = "transformer",
+        vae: Path | str | None = None,
         config: TrainConfig | None = None,
         share: float = 1.0,
         licence_tier: str | None = None,
@@ -159,9 +163,16 @@ class Engine:
             column: the column that holds the items, where the file has several.
             licence_tier: train only on items whose licence allows at least as much as free, sharealike, gpl, ...
             size: the one dial of the network: tiny, small, base, large.
+            family: transformer, vae, diffusion, gan or masked.
+            vae: the VAE over whose latents a diffusion or a GAN is trained: a folder or a name.
             config: length and settings of the run; by default ten passes over the items.
         """
         out = Path(out)
+        before = load(vae, "cpu") if vae is not None else None
+        if before is not None and before.domain.name != domain:
+            raise UsageError(f"vae={vae}: that is a model of {before.domain.name}, not of {domain}")
+        if config is not None and config.compile and family == "gan":
+            raise UsageError("compile: a GAN's gradient penalties cannot be compiled; leave it out")
         ready = (
             prepared_corpus(str(source))
             if source in sources.CORPORA and not targets and share == 1 and not licence_tier
@@ -180,16 +191,26 @@ class Engine:
         if not config.items:
             config = config.model_copy(update={"items": PASSES * len(data.encoded)})
         vocab = registry.domain(domain).spec.vocab
-        shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, _room(data.encoded), data.fields)
+        room = _room(data.encoded)
+        shape = families.shape(
+            family, size, -(-len(vocab) // 16) * 16, room, data.fields, before.config if before else None
+        )
+        if data.encoded.longest + 2 > shape.max_length + 1:
+            raise UsageError(
+                f"items of up to {data.encoded.longest} tokens; the VAE has room for {shape.max_length - 1}"
+            )
+        plan = Config(domain=domain, family=family, vocab=vocab, model=shape, provenance=_NOWHERE)
         torch.manual_seed(config.seed)
-        model = Transformer(shape)
+        model = checkpoint.build(plan)
+        if before is not None:
+            families.take_over(model, before.model, data.encoded)
         train.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
         provenance = Provenance(
             corpus=data.encoded.meta["corpus"], licence=data.encoded.meta["licence"], items=len(data.encoded),
             items_seen=config.items, seed=config.seed, genesis=genesis.__version__, torch=torch.__version__,
             device=where.type, trained=date.today().isoformat(),
         )  # fmt: skip
-        engine = cls(model, Config(domain=domain, vocab=vocab, model=shape, provenance=provenance))
+        engine = cls(model, plan.model_copy(update={"provenance": provenance}))
         if group.rank == 0:
             engine.save(out / "model")
             shutil.copyfile(data.encoded.path / KEYS, out / "model" / TRAINING_KEYS)
@@ -215,6 +236,8 @@ class Engine:
         top_p: float = 1.0,
         min_p: float = 0.0,
         guidance: float = 1.0,
+        steps: int = 0,
+        sampler: str = "",
         constrained: bool = True,
         keep_best: int = 1,
         measure: Literal["all"] | Sequence[str] = "all",
@@ -234,7 +257,9 @@ class Engine:
             temperature: divides the logits; 0 takes the most probable token.
             top_k, top_p, min_p: limits on the tokens drawn from; 0, 1 and 0 are none.
             guidance: w of classifier-free guidance; 1 is none, larger presses harder towards the targets.
-            constrained: keep decoding inside the domain's grammar, where it has one.
+            steps: looks of a diffusion, each at a lower noise; 0 takes as many as its family does.
+            sampler: euler, heun, ddim, dpmpp_2m or ancestral of a diffusion, confidence or random of a masked one.
+            constrained: keep decoding inside the domain's grammar, where it has one and the model writes in order.
             keep_best: draw this many times ``count`` and keep those closest to the targets; the report says so.
             measure: the properties to measure, besides those asked for.
             batch_size: rows decoded together; changes the speed, never the items.
@@ -254,8 +279,7 @@ class Engine:
             raise UsageError(
                 f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
             )
-        if guidance != 1 and not self.properties:
-            raise UsageError("guidance needs a model trained with properties; this one has none")
+        families.check_drawing(self.config, guidance, steps, sampler)
         names = tuple(measurable) if measure == "all" else tuple(measure)
         unknown = next((n for n in names if n not in measurable), None)
         if unknown is not None:
@@ -263,9 +287,11 @@ class Engine:
         try:
             request = Request(
                 seed=seed,
-                rules=Rules(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
+                rules=Rules(
+                    temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, steps=steps, sampler=sampler
+                ),
                 guidance=guidance,
-                constrained=constrained,
+                constrained=constrained and self.config.family != "masked",
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
@@ -382,7 +408,7 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
     items = torch.arange(first, last)
     domain = engine.domain
     constraint = None
-    if request.constrained and isinstance(domain, Constrained):
+    if request.constrained and isinstance(domain, Constrained) and engine.config.family != "masked":
         asked = [targets.of(index) for index in range(first, last)]
         constraint = domain.constraint(engine.model.config.max_length, asked)
     decoded = engine.decoder.decode(
@@ -427,6 +453,9 @@ def _single_thread() -> None:
 def _room(data: Encoded) -> int:
     """Positions of a network for this corpus: its longest item with a quarter to spare, in multiples of sixteen."""
     return -(-(int(data.lengths.max()) * 5 // 4 + 2) // 16) * 16
+
+
+_NOWHERE = Provenance(corpus="", licence="", items=0)  # until there is something to say
 
 
 def _device(name: str) -> torch.device:

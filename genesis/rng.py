@@ -9,13 +9,16 @@ Triton's ``tl.rand`` and CUDA's curand use; integer arithmetic in int64, so it g
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 MASK32 = 0xFFFFFFFF
 ROUND_A, ROUND_B = 0xD2511F53, 0xCD9E8D57  # multipliers of the two lanes
 WEYL_A, WEYL_B = 0x9E3779B9, 0xBB67AE85  # key schedule: golden ratio, sqrt(3) - 1
-STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER = range(4)  # one stream a purpose: they never share numbers
+# one stream a purpose: they never share numbers
+STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER, STREAM_LATENTS, STREAM_LENGTHS, STREAM_GIVEN = range(7)
 
 
 def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: int, k1: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -38,6 +41,16 @@ def words(seed: int, item: Tensor, step: int, stream: int) -> tuple[Tensor, Tens
 def uniform(seed: int, item: Tensor, step: int, stream: int) -> Tensor:
     """``[B, 4]`` float32 in (0, 1): four draws an item."""
     return _open_unit(torch.stack(words(seed, item, step, stream), -1) >> 9)
+
+
+def normal(seed: int, item: Tensor, step: int, width: int, stream: int = STREAM_LATENTS) -> Tensor:
+    """``[B, width]`` standard normal float32, by Box and Muller (1958) from two uniform numbers each pair."""
+    lanes = torch.arange(-(-width // 4), device=item.device) << 8  # above the stream in its word
+    low, high = item[:, None] & MASK32, (item[:, None] >> 32) & MASK32
+    counted = torch.full_like(lanes, step & MASK32), lanes + stream
+    u = _open_unit(torch.stack(philox(low, high, *counted, seed & MASK32, (seed >> 32) & MASK32), -1) >> 9)
+    radius, angle = (-2 * u[..., :2].log()).sqrt(), 2 * math.pi * u[..., 2:]
+    return torch.cat((radius * angle.cos(), radius * angle.sin()), -1).flatten(1)[:, :width]
 
 
 def _open_unit(word: Tensor) -> Tensor:

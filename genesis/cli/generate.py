@@ -54,6 +54,18 @@ MinP = Annotated[
 Guidance = Annotated[
     float, flag("--guidance", metavar="X", min=0, max=20, help="Pull towards the targets; 1 none added.", panel=DRAW)
 ]
+Steps = Annotated[
+    int, flag("--steps", metavar="N", min=0, max=10_000, help="Looks of a diffusion; 0 its family's own.", panel=DRAW)
+]
+Sampler = Annotated[
+    str,
+    flag(
+        "--sampler",
+        metavar="NAME",
+        help="euler, heun, ddim, dpmpp_2m, ancestral; confidence, random of a masked model.",
+        panel=DRAW,
+    ),
+]
 KeepBest = Annotated[
     int, flag("--keep-best", metavar="N", min=1, help="Draw N times as many, keep the closest.", panel=DRAW)
 ]
@@ -135,6 +147,8 @@ def command(name: str) -> Callable[..., int]:
         top_p: TopP = 1.0,
         min_p: MinP = 0.0,
         guidance: Guidance = 1.0,
+        steps: Steps = 0,
+        sampler: Sampler = "",
         keep_best: KeepBest = 1,
         no_constraint: NoConstraint = False,
         out: Out = [],  # noqa: B006
@@ -167,6 +181,8 @@ def command(name: str) -> Callable[..., int]:
                 top_p=top_p,
                 min_p=min_p,
                 guidance=guidance,
+                steps=steps,
+                sampler=sampler,
                 keep_best=keep_best,
                 constrained=not no_constraint,
                 batch_size=batch_size,

@@ -25,6 +25,8 @@ The numbers of the domain are always learned; --target-property adds columns of 
 Examples:
   genesis train molecules library.csv --smiles-column SMILES --target-property pic50 --out runs/mine
   genesis train molecules moses --size small --items 5000000 --out runs/moses
+  genesis train molecules moses --family vae --out runs/vae
+  genesis train molecules moses --family diffusion --vae runs/vae --out runs/diffusion
   genesis molecules --model runs/mine --target-property pic50=8"""
 
 
@@ -35,6 +37,16 @@ class Size(StrEnum):
     small = "small"
     base = "base"
     large = "large"
+
+
+class Family(StrEnum):
+    """How the model makes an item."""
+
+    transformer = "transformer"
+    vae = "vae"
+    diffusion = "diffusion"
+    gan = "gan"
+    masked = "masked"
 
 
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="What the items are.", show_default=False)]
@@ -53,6 +65,12 @@ TargetColumn = Annotated[
 ]
 NetworkSize = Annotated[
     Size, flag("--size", metavar="NAME", help="Parameters: tiny 0.15 M, small 5 M, base 16 M, large 90 M.", panel=FIT)
+]
+OfFamily = Annotated[
+    Family, flag("--family", metavar="NAME", help="transformer, vae, diffusion, gan or masked.", panel=FIT)
+]
+Vae = Annotated[
+    str | None, flag("--vae", metavar="FOLDER", help="The VAE that a diffusion or a GAN is trained over.", panel=FIT)
 ]
 Items = Annotated[
     int, flag("--items", metavar="N", min=0, help="Training items to show, repeats counted; 0 ten passes.", panel=FIT)
@@ -86,6 +104,8 @@ def train(
     column: Column = None,
     seed: Seed = 0,
     size: NetworkSize = Size.small,
+    family: OfFamily = Family.transformer,
+    vae: Vae = None,
     items: Items = 0,
     batch_tokens: BatchTokens = 8_192,
     learning_rate: LearningRate = 2e-3,
@@ -120,6 +140,8 @@ def train(
                 column=column,
                 targets=target_property,
                 size=size.value,
+                family=family.value,
+                vae=vae,
                 config=config,
                 share=share,
                 licence_tier=licence_tier,

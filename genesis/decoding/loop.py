@@ -50,6 +50,7 @@ class Decoder:
         constraint: Constraint | None = None,
         guidance: float = 1.0,
         shared: bool = False,
+        prefix: Tensor | None = None,
     ) -> Decoded:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``.
 
@@ -58,8 +59,11 @@ class Decoder:
 
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
         2022); 1 is the plain conditional model.
+
+        ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row.
         """
-        asked, room = len(items), self.model.config.max_length
+        given = 0 if prefix is None else prefix.shape[1]
+        asked, room = len(items), self.model.config.max_length - given
         B = bucket(asked)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
         values, items = values[fill].to(self.device), items[fill].to(self.device)
@@ -72,13 +76,17 @@ class Decoder:
             net = Net(self.weights, torch.cat((values, torch.full_like(values, float("nan")))), 2 * B)
         else:
             net = Net(self.weights, values[:1] if shared else values, B)
+        if prefix is not None:
+            assert not guided
+            for place, x in enumerate(prefix[fill].to(self.device).unbind(1)):
+                net.feed(x, place)
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
         rows = torch.arange(B, device=self.device)  # where each row of the shrinking batch stands in the results
         is_open = rows < asked
         token = torch.full_like(rows, BOS)
         for step in range(room):
-            logits = net.step(token.repeat(2) if guided else token, step)[:, : self.vocab]
+            logits = net.step(token.repeat(2) if guided else token, given + step)[:, : self.vocab]
             if guided:
                 conditional, unconditional = logits.chunk(2)
                 logits = unconditional + guidance * (conditional - unconditional)

@@ -2,8 +2,8 @@
 
 The decoder reads z alone, so that z says everything about an item; conditions shape the prior (Kingma and Welling 2014;
 Sohn et al. 2015 for the conditional prior). Every number of z has ``free_nats`` for nothing (free bits, Kingma et al.
-2016, equation 15), and the KL enters over the first part of a training (Bowman et al. 2016): a decoder as strong as this
-one would else learn to do without z before z says anything.
+2016, equation 15), and the KL enters over the first part of a training (Bowman et al. 2016): a decoder as strong as
+this one would else learn to do without z before z says anything.
 
 B  batch    T  tokens    D  width    L  latent vectors    K  numbers in each    P  properties
 """

@@ -51,6 +51,8 @@ def test_every_flag_reaches_the_engine(call: Call, engine: Any) -> None:
         "top_p": 0.8,
         "min_p": 0.1,
         "guidance": 2.0,
+        "steps": 0,
+        "sampler": "",
         "keep_best": 4,
         "constrained": False,
         "batch_size": 16,

@@ -71,16 +71,16 @@ def test_padding_counts_for_nothing_and_a_look_needs_no_gradient() -> None:
 
 def test_no_mode_of_a_mixture_is_lost_and_conditions_choose_among_them() -> None:
     torch.manual_seed(0)
-    game = Game(2, 64, 2, 8, 16, FIELDS, gamma=0.3)
+    game = Game(2, 48, 2, 8, 16, FIELDS, gamma=0.3)
     adam = torch.optim.Adam(game.parameters(), 2e-3, betas=LatentGAN.betas)
-    for step in range(600):
-        mode = torch.randint(8, (256,))
-        values = (mode >= 4).float()[:, None].masked_fill(torch.rand(256, 1) < 0.3, math.nan)
-        real = RING[mode] + 0.1 * torch.randn(256, 2)
+    for step in range(500):
+        mode = torch.randint(8, (128,))
+        values = (mode >= 4).float()[:, None].masked_fill(torch.rand(128, 1) < 0.3, math.nan)
+        real = RING[mode] + 0.1 * torch.randn(128, 2)
         for group in adam.param_groups:
-            group["lr"] = 2e-3 * (1 - step / 600)
+            group["lr"] = 2e-3 * (1 - step / 500)
         adam.zero_grad()
-        (game.loss(real, values, torch.randn(256, 8), torch.ones(256)) / 256).backward()
+        (game.loss(real, values, torch.randn(128, 8), torch.ones(128)) / 128).backward()
         adam.step()
     with torch.no_grad():
         made = game.generator(torch.randn(4_000, 8), torch.full((4_000, 1), math.nan))
