@@ -32,6 +32,8 @@ __all__ = [
     "Augmented",
     "Built",
     "Category",
+    "Completed",
+    "Completion",
     "Constrained",
     "Constraint",
     "Domain",
@@ -163,6 +165,47 @@ class Constrained(Protocol):
 
         ``asked`` holds the targets of each row, so that what the automaton can promise is obeyed by construction; row
         ``i`` of a batch is asked for ``asked[i % len(asked)]``.
+        """
+        ...
+
+
+class Completion(Protocol[ItemIn]):
+    """What is given of an item, and how the rest may be written round it."""
+
+    @property
+    def ways(self) -> Sequence[Sequence[Tensor]]:
+        """Ways of writing what is given, each as a whole sequence ``[T]`` with as little as possible added.
+
+        Groups add at different places; the sequences of a group say the same, and the engine takes those of them that
+        its model finds likely.
+        """
+        ...
+
+    def check(self, asked: Mapping[str, Sequence[Asked]]) -> None:
+        """UsageError where a target contradicts what is given."""
+        ...
+
+    def constraint(self, max_length: int, ways: Sequence[Sequence[int]], chance: Tensor) -> Constraint:
+        """The automaton that writes what is given and lets the model write the rest.
+
+        ``ways`` names the chosen sequences of each group; ``chance [B, 4]``, uniform numbers in (0, 1) of each row,
+        decide between them and whatever else is open.
+        """
+        ...
+
+    def holds(self, item: ItemIn) -> bool:
+        """Whether a finished item contains what was given."""
+        ...
+
+
+@runtime_checkable
+class Completed(Protocol):
+    """A domain whose items can be made from a part of them."""
+
+    def completion(self, given: str, anywhere: bool = False) -> Completion[Any]:
+        """What ``given`` says in the domain's words; UsageError says why it cannot be used.
+
+        ``anywhere``: what is given may be added to at any place, since it names none.
         """
         ...
 

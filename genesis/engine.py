@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
-from genesis import checkpoint, families, registry, train
+from genesis import checkpoint, families, registry, rng, train
 from genesis.checkpoint import Config, Family, Model, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
@@ -28,11 +28,11 @@ from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Constrained, Domain, Label
+from genesis.domain import BOS, EOS, Completed, Completion, Constrained, Domain, Label
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
-from genesis.models.transformer import Size
+from genesis.models.transformer import Size, Transformer
 from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -45,6 +45,7 @@ TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked
 LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
+LIKELIEST = 4  # ways of writing what is given that are used, of each group
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
 
 OnProgress = Callable[[int, int, str], None]
@@ -59,6 +60,9 @@ class Request(BaseModel):
     guidance: float = Field(default=1.0, ge=0, le=20)
     constrained: bool = True
     measure: tuple[str, ...] = ()
+    given: str = ""  # of every item
+    anywhere: bool = False
+    ways: tuple[tuple[int, ...], ...] = ()  # of writing what is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,8 @@ class Engine:
         guidance: float = 1.0,
         steps: int = 0,
         sampler: str = "",
+        given: str = "",
+        anywhere: bool = False,
         constrained: bool = True,
         keep_best: int = 1,
         measure: Literal["all"] | Sequence[str] = "all",
@@ -259,6 +265,8 @@ class Engine:
             guidance: w of classifier-free guidance; 1 is none, larger presses harder towards the targets.
             steps: looks of a diffusion, each at a lower noise; 0 takes as many as its family does.
             sampler: euler, heun, ddim, dpmpp_2m or ancestral of a diffusion, confidence or random of a masked one.
+            given: a part of every item, in the domain's words; see :meth:`complete`.
+            anywhere: what is given names no place where it may be added to, and any will do.
             constrained: keep decoding inside the domain's grammar, where it has one and the model writes in order.
             keep_best: draw this many times ``count`` and keep those closest to the targets; the report says so.
             measure: the properties to measure, besides those asked for.
@@ -280,6 +288,7 @@ class Engine:
                 f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
             )
         families.check_drawing(self.config, guidance, steps, sampler)
+        ways = self._ways(given, anywhere, targets, constrained) if given or anywhere else ()
         names = tuple(measurable) if measure == "all" else tuple(measure)
         unknown = next((n for n in names if n not in measurable), None)
         if unknown is not None:
@@ -293,6 +302,9 @@ class Engine:
                 guidance=guidance,
                 constrained=constrained and self.config.family != "masked",
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
+                given=given,
+                anywhere=anywhere,
+                ways=ways,
             )
         except ValidationError as error:
             wrong = error.errors()[0]
@@ -321,6 +333,46 @@ class Engine:
         return self._hits(
             chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted
         )
+
+    def complete(self, given: str, count: int = 10, target: Mapping[str, Target] | None = None, **how: Any) -> Hits:
+        """:meth:`generate` items that contain ``given``, added to only where it says so.
+
+        For molecules ``given`` is SMILES with attachment points: ``"[*:1]c1ccccc1"`` grows one fragment at each of its
+        points, ``"[*:1]C1CC1.[*:1]N1CCOCC1"`` links two; with ``anywhere=True`` a fragment without points is grown at
+        atoms that have a hydrogen. UsageError says why a fragment cannot be used.
+        """
+        if not given:
+            raise UsageError("complete() needs what is given of the items; for none use generate()")
+        return self.generate(count, target, given=given, **how)
+
+    def _ways(self, given: str, anywhere: bool, targets: Targets, constrained: bool) -> tuple[tuple[int, ...], ...]:
+        """The ways of writing what is given that the model finds likeliest, of each group."""
+        if not given:
+            raise UsageError("anywhere says where what is given may be added to, and nothing is given")
+        if not isinstance(self.domain, Completed):
+            raise UsageError(f"the domain {self.domain.name!r} cannot complete what is given; leave it out")
+        if not isinstance(self.model, Transformer):
+            raise UsageError(f"completing needs a model of the family transformer; this is a {self.config.family}")
+        if not constrained:
+            raise UsageError("what is given is kept by the constraint; leave the constraint on")
+        completion = _completion(self.domain.name, given, anywhere)
+        completion.check(targets.asked)
+        groups = completion.ways
+        room = self.model.config.max_length - 1
+        fits = [[i for i, way in enumerate(group) if len(way) <= room] for group in groups]
+        if not any(fits):
+            shortest = min((len(way) for group in groups for way in group), default=0)
+            why = f"takes {shortest} tokens, and this model writes at most {room}" if shortest else "cannot be written"
+            raise UsageError(f"{given!r}: what is given {why}")
+        nats = [{i: self._nats(group[i]) for i in kept} for group, kept in zip(groups, fits, strict=True)]
+        return tuple(tuple(sorted(cost, key=cost.__getitem__)[:LIKELIEST]) for cost in nats)
+
+    @torch.inference_mode()
+    def _nats(self, tokens: torch.Tensor) -> float:
+        assert isinstance(self.model, Transformer)
+        framed = torch.cat((tokens.new_tensor([BOS]), tokens, tokens.new_tensor([EOS])))[None].to(self.device)
+        absent = torch.full((1, len(self.properties)), float("nan"), device=self.device)
+        return float(self.model.nats(framed, absent))
 
     def draw(
         self,
@@ -411,6 +463,10 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
     if request.constrained and isinstance(domain, Constrained) and engine.config.family != "masked":
         asked = [targets.of(index) for index in range(first, last)]
         constraint = domain.constraint(engine.model.config.max_length, asked)
+    completion = _completion(domain.name, request.given, request.anywhere) if request.given else None
+    if completion is not None:
+        chance = rng.uniform(request.seed, items, 0, rng.STREAM_GIVEN)
+        constraint = completion.constraint(engine.model.config.max_length, request.ways, chance)
     decoded = engine.decoder.decode(
         targets.values(items, request.seed),
         items,
@@ -424,6 +480,8 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
     for row, index in enumerate(range(first, last)):
         tokens = decoded.tokens[row, : decoded.length[row]]
         item = domain.decode(tokens) if decoded.ended[row] else None
+        if item is not None and completion is not None and not completion.holds(item):
+            item = None
         out.append(
             Drawn(
                 index,
@@ -435,6 +493,13 @@ def draw_chunk(engine: Engine, first: int, last: int, request: Request, targets:
             )
         )
     return out
+
+
+@cache
+def _completion(domain: str, given: str, anywhere: bool) -> Completion[Any]:
+    found = registry.domain(domain)
+    assert isinstance(found, Completed)
+    return found.completion(given, anywhere)
 
 
 @cache

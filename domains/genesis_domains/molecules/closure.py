@@ -132,7 +132,7 @@ class Dues:
     Where what remains is *ample* for all that could be due in any row, 0 stands for the dues: only whether there is an
     end is then worked out, which is most of the time and takes half the time."""
 
-    def __init__(self, state: Tensor, head: st.Head, remaining: int) -> None:
+    def __init__(self, state: Tensor, head: st.Head, remaining: int | Tensor) -> None:
         self.head = head
         self.rings = rings = _Rings.of(st.slots(state, head.high + 1).T.long().contiguous(), head)
         self.stack = st.branches(state, head.depth).T.long().contiguous()
@@ -163,7 +163,7 @@ class Dues:
         self.ample = False
         if st.at_hand(state):
             most = self.due + (-head.free).clamp_min_(0) + torch.maximum(self.count >> 1, self.most) + NEXT_TOKEN
-            self.ample = int(most.max()) <= remaining
+            self.ample = bool((most <= remaining).all())
 
     def attached(self) -> Tensor:
         """``[C, B]``: dues after a new atom, for each of the cases."""

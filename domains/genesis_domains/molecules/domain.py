@@ -17,6 +17,9 @@ from genesis_domains.molecules.smiles import IDS, VOCAB, tokenize
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from genesis_domains.molecules.completion import MoleculeCompletion
+    from genesis_domains.molecules.grammar import SmilesGrammar
+
 # torch is imported where it is used: the processes that only read and write files start ten times as fast without it
 MAX_LENGTH = 256  # tokens of a sequence; a model's own limit may be lower
 
@@ -66,7 +69,12 @@ class Molecules:
         return measure(item.mol, names)
 
     def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Constraint:
-        return _grammar(max_length)
+        return grammar(max_length)
+
+    def completion(self, given: str, anywhere: bool = False) -> MoleculeCompletion:
+        from genesis_domains.molecules.completion import MoleculeCompletion
+
+        return MoleculeCompletion(given, anywhere)
 
     def picture(self, items: Sequence[Molecule], captions: Sequence[str], target: Path) -> None:
         picture.draw(items, captions, target)
@@ -89,7 +97,8 @@ class Molecules:
 
 
 @cache
-def _grammar(max_length: int) -> Constraint:
+def grammar(max_length: int) -> SmilesGrammar:
+    """The automaton for sequences of so many tokens; its tables are made once."""
     from genesis_domains.molecules.grammar import SmilesGrammar
 
     return SmilesGrammar(max_length)

@@ -114,8 +114,8 @@ class SmilesGrammar:
         """``[B, S]`` int32: the state after ``<bos>``."""
         return torch.zeros(rows, st.WORDS, dtype=torch.int32, device=device)
 
-    def allowed(self, state: Tensor, remaining: int) -> Tensor:
-        """``[B, V]`` bool: tokens after which the dues fit in what remains."""
+    def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
+        """``[B, V]`` bool: tokens after which the dues fit in what remains, the same for all rows or ``[B]``."""
         tables, head = self._tables(state.device), st.Head.of(state)
         dues = Dues(state, head, remaining)
         atom = dues.attached()
@@ -243,7 +243,7 @@ def _yes(tables: _Tables, *answers: Tensor) -> Tensor:
 class _Room:
     """Whether a new atom with so much free valence leaves the end within reach of ``remaining`` tokens."""
 
-    def __init__(self, atom: Tensor, remaining: int) -> None:
+    def __init__(self, atom: Tensor, remaining: int | Tensor) -> None:
         self.least = (atom[: MANY + 1] > remaining).sum(0)  # dues fall with free valence
         self.donor = atom[DONOR_CASE] <= remaining
 
@@ -254,7 +254,7 @@ class _Room:
         return self.for_atom(free) | (donor & (free >= 0) & self.donor)
 
 
-def _outside(tables: _Tables, dues: Dues, atom: Tensor, remaining: int) -> tuple[Tensor, Tensor]:
+def _outside(tables: _Tables, dues: Dues, atom: Tensor, remaining: int | Tensor) -> tuple[Tensor, Tensor]:
     """Answers outside brackets, and ``[W, B]`` for the ring numbers."""
     head = dues.head
     chain = head.mode == sx.CHAIN
@@ -284,7 +284,7 @@ def _outside(tables: _Tables, dues: Dues, atom: Tensor, remaining: int) -> tuple
     return answers, rings | (closed[0] < remaining)
 
 
-def _bracket(tables: _Tables, head: st.Head, atom: Tensor, remaining: int) -> Tensor:
+def _bracket(tables: _Tables, head: st.Head, atom: Tensor, remaining: int | Tensor) -> Tensor:
     """Answers inside brackets: whether ``]``, or a sign and ``]``, leaves the end within reach.
 
     RDKit removes a hydrogen atom and gives its bond, now of order 1, to the neighbour. No bond that takes nothing from
