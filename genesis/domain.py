@@ -32,6 +32,7 @@ __all__ = [
     "Augmented",
     "Built",
     "Category",
+    "Compared",
     "Completed",
     "Completion",
     "Constrained",
@@ -41,6 +42,7 @@ __all__ = [
     "Grouped",
     "Label",
     "Number",
+    "Parsed",
     "Pictured",
     "Property",
     "Reading",
@@ -166,6 +168,24 @@ class Constrained(Protocol):
         ``asked`` holds the targets of each row, so that what the automaton can promise is obeyed by construction; row
         ``i`` of a batch is asked for ``asked[i % len(asked)]``.
         """
+        ...
+
+
+@runtime_checkable
+class Parsed(Protocol):
+    """A domain whose items can be written in a line of text."""
+
+    def parse(self, text: str) -> Any:
+        """The item of the text; EncodeError says why there is none."""
+        ...
+
+
+@runtime_checkable
+class Compared(Protocol[ItemIn]):
+    """A domain that says how alike two items are."""
+
+    def similarity(self, item: ItemIn, others: Sequence[ItemIn]) -> list[float]:
+        """From 0 to 1, of the item to each of the others; 1 to itself."""
         ...
 
 

@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
-from genesis import checkpoint, families, registry, rng, train
+from genesis import checkpoint, exploring, families, registry, rng, train
 from genesis.checkpoint import Config, Family, Model, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
@@ -344,6 +344,28 @@ class Engine:
         if not given:
             raise UsageError("complete() needs what is given of the items; for none use generate()")
         return self.generate(count, target, given=given, **how)
+
+    def encode(self, items: Sequence[Any]) -> torch.Tensor:
+        """``[N, L, K]``: the latent of each item, where the model has latents (family vae, diffusion or gan)."""
+        return exploring.encode(self, items)
+
+    def decode(self, z: torch.Tensor) -> list[Any | None]:
+        """The likeliest item of each latent ``[N, L, K]``; None where the sequence is no item."""
+        return exploring.decode(self, z)
+
+    def interpolate(self, a: str, b: str, steps: int = 8, *, seed: int = 0) -> Hits:
+        """``steps`` different items on the way from ``a`` to ``b`` through latent space, the ends among them."""
+        return exploring.interpolate(self, a, b, steps, seed)
+
+    def analogues(
+        self, like: str, count: int = 10, *, similarity: tuple[float, float] = (0.4, 0.7), seed: int = 0
+    ) -> Hits:
+        """``count`` different items whose similarity to ``like`` lies in the range."""
+        return exploring.analogues(self, like, count, similarity, seed)
+
+    def explore(self, count: int = 500, *, seed: int = 0) -> Hits:
+        """A map of latent space: items of the prior and their place ``x, y`` on its two main axes."""
+        return exploring.explore(self, count, seed)
 
     def _ways(self, given: str, anywhere: bool, targets: Targets, constrained: bool) -> tuple[tuple[int, ...], ...]:
         """The ways of writing what is given that the model finds likeliest, of each group."""

@@ -174,3 +174,32 @@ def test_train_on_a_file_and_ask_for_its_column(tmp_path):
     assert hits.report().corpus == "library.csv"
     assert hits.report().model == "run"
     assert hits.report().novel is not None
+
+
+def test_completing_keeps_what_is_given(engine):
+    hits = engine.complete("[*:1]c1ccccc1", 12, {"logp": 3.0}, seed=2)
+    benzene = Chem.MolFromSmarts("c1ccccc1")
+    assert len(hits) == 12
+    assert all(Chem.MolFromSmiles(key).HasSubstructMatch(benzene) for key in hits.keys)
+    again = engine.complete("[*:1]c1ccccc1", 12, {"logp": 3.0}, seed=2, batch_size=5)
+    assert again.keys == hits.keys
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "message"),
+    [
+        ("", {}, "complete\\(\\) needs what is given"),
+        ("CCO", {}, "no attachment point"),
+        ("[*:1]" + "C" * 60, {}, "takes 61 tokens, and this model writes at most 47"),
+        ("[*:1]CCO", {"constrained": False}, "leave the constraint on"),
+        ("[*:1]c1ccccc1", {"target": {"mol_weight": 50.0}}, "mol_weight=50: what is given has 72"),
+    ],
+)
+def test_what_cannot_be_completed(engine, given, how, message):
+    with pytest.raises(UsageError, match=message):
+        engine.complete(given, 2, **how)
+
+
+def test_anywhere_needs_something_given(engine):
+    with pytest.raises(UsageError, match="nothing is given"):
+        engine.generate(2, anywhere=True)

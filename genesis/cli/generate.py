@@ -41,6 +41,24 @@ Model = Annotated[
     str | None,
     flag("--model", metavar="NAME", help="A preset or a folder of `genesis train`; else the default preset."),
 ]
+Complete = Annotated[
+    str,
+    flag(
+        "--complete",
+        metavar="TEXT",
+        help="A part that every item has, such as SMILES with attachment points [*:1]; two fragments are linked.",
+    ),
+]
+Anywhere = Annotated[bool, flag("--anywhere", help="The part of --complete names no point: grow it where it can be.")]
+Like = Annotated[str, flag("--like", metavar="TEXT", help="Items like this one, by a model that has latents.")]
+Similarity = Annotated[
+    str, flag("--similarity", metavar="LOW:HIGH", help="How like it, from 0 to 1; 0.4:0.7 if not given.")
+]
+NEARBY = "0.4:0.7"
+LIKE_ALONE = (
+    "target_property", "complete", "anywhere", "temperature", "top_k", "top_p", "min_p", "guidance", "steps", "sampler",
+    "keep_best", "no_constraint",
+)  # fmt: skip
 Temperature = Annotated[
     float, flag("--temperature", metavar="X", min=0, max=100, help="Below 1 more typical; 0 greedy.", panel=DRAW)
 ]
@@ -140,6 +158,10 @@ def command(name: str) -> Callable[..., int]:
         ctx: typer.Context,
         count: Count = 10,
         target_property: TargetProperty = [],  # noqa: B006 (typer copies it)
+        complete: Complete = "",
+        anywhere: Anywhere = False,
+        like: Like = "",
+        similarity: Similarity = "",
         seed: Seed = 0,
         model: Model = None,
         temperature: Temperature = 1.0,
@@ -163,6 +185,10 @@ def command(name: str) -> Callable[..., int]:
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> int:
+        if like:
+            left_out(ctx, "like", LIKE_ALONE)
+        elif similarity:
+            raise UsageError("--similarity says how near to --like; give that too")
         asked = targets.pairs(target_property)
         outputs = Outputs.of(out, picture, audio, json, report)
         outputs.check(name, count)
@@ -171,6 +197,10 @@ def command(name: str) -> Callable[..., int]:
         if dry_run:
             _show_plan(ctx, engine, target, json)
             return 0
+        if like:
+            return deliver(
+                engine.analogues(like, count, similarity=_range(similarity or NEARBY), seed=seed), outputs, quiet
+            )
         with streams.Progress(quiet) as progress:
             hits = engine.generate(
                 count,
@@ -183,13 +213,15 @@ def command(name: str) -> Callable[..., int]:
                 guidance=guidance,
                 steps=steps,
                 sampler=sampler,
+                given=complete,
+                anywhere=anywhere,
                 keep_best=keep_best,
                 constrained=not no_constraint,
                 batch_size=batch_size,
                 workers=workers,
                 on_progress=progress,
             )
-        return _deliver(hits, outputs, quiet)
+        return deliver(hits, outputs, quiet)
 
     generate.__doc__ = f"Make {name} with the properties you ask for."
     return generate
@@ -237,6 +269,22 @@ class Outputs:
             raise UsageError(f"--report {report}: {why}")
 
 
+def left_out(ctx: typer.Context, with_: str, names: Sequence[str]) -> None:
+    """Refuse flags that do not go together with one that was given."""
+    given = [name for name in names if str(getattr(ctx.get_parameter_source(name), "name", "")) == "COMMANDLINE"]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} does not go together with --{with_}; leave one out")
+
+
+def _range(text: str) -> tuple[float, float]:
+    from genesis.asked import value
+
+    found = value("similarity", text, False)
+    if isinstance(found, str):
+        raise UsageError(f"--similarity {text}: not understood; write LOW:HIGH, such as 0.4:0.7")
+    return found if isinstance(found, tuple) else (found, found)
+
+
 def _engine(name: str, model: str | None, device: str) -> Engine:
     import genesis
 
@@ -252,7 +300,7 @@ def _labelled(engine: Engine) -> set[str]:
     return {field.name for field in engine.config.model.fields if field.kind == "category"}
 
 
-def _deliver(hits: Hits, outputs: Outputs, quiet: bool) -> int:
+def deliver(hits: Hits, outputs: Outputs, quiet: bool) -> int:
     """Write and print; then the exit code: a shortfall and an interruption are said after everything is kept."""
     said = hits.report()
     if outputs.report is not None:

@@ -71,6 +71,14 @@ class Molecules:
     def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Constraint:
         return grammar(max_length)
 
+    def parse(self, text: str) -> Molecule:
+        return Molecule.from_smiles(text)
+
+    def similarity(self, item: Molecule, others: Sequence[Molecule]) -> list[float]:
+        from genesis_domains.molecules.profile import tanimoto
+
+        return tanimoto(item.mol, [other.mol for other in others])
+
     def completion(self, given: str, anywhere: bool = False) -> MoleculeCompletion:
         from genesis_domains.molecules.completion import MoleculeCompletion
 

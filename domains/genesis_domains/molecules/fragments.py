@@ -83,7 +83,7 @@ class Given:
         return [group for group in groups if group]
 
     def holds(self, mol: Chem.Mol) -> bool:
-        """Whether a molecule has the same atoms, bonds and stereo as what is given, and no other bond but at the points."""
+        """Whether a molecule has the atoms, bonds and stereo of what is given, and other bonds at the points only."""
         if not all(mol.HasSubstructMatch(query, useChirality=True) for query in self._queries()):
             return False
         if len(self.parts) == 1:
