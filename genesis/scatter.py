@@ -1,4 +1,4 @@
-"""A map of items as a picture: a dot an item at its ``x, y``, coloured by a property from its 5th to 95th percentile."""
+"""A map of items as a picture: a dot at the ``x, y`` of each, coloured by a property from 5th to 95th percentile."""
 
 from __future__ import annotations
 

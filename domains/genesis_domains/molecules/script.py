@@ -1,8 +1,10 @@
 """The grammar with given tokens: what stands in a script is forced, and the grammar fills its gaps.
 
-A gap holds a substituent or a linker: it begins with an atom on a single bond, closes the rings it opens and none of
-the script's, and ends where the script goes on. One followed by ``)`` or ``<eos>`` ends when that is written; one
-followed by an atom (a linker) when it has as many tokens as were drawn for it and its last atom can take a bond.
+A gap holds a substituent or a linker, which the grammar reads as a molecule of its own, begun by an atom that stands
+for what is given: fluorine, whose one bond the substituent takes, or the oxygen of an open ring, which the last atom of
+a linker could close. Where the grammar would allow ``<eos>``, the script may go on; in a linker it goes on when as many
+tokens as were drawn for it are written and its last atom can take a bond. Ring numbers that are open in the script are
+skipped: number j of the gap is written as the j-th that is free.
 
     B  batch    S  state words of the grammar    N  scripts    M  places    V  vocabulary
 """
@@ -21,11 +23,13 @@ from genesis_domains.molecules.grammar import SmilesGrammar
 from genesis_domains.molecules.smiles import IDS, ORGANIC, VOCAB
 
 GAP = -1
+NONE = -1  # a token of the grammar that cannot be written in this gap
 POINT = IDS["*"]
 OPEN, CLOSE = IDS["("], IDS[")"]
 LATER = 4  # tokens kept for each gap that is still to come
 LONGEST_LINKER = 10  # tokens after which a linker ends at the next chance
 WORDS = 4  # of the state: script, place, tokens in this gap, tokens a linker has at least
+STEM, BRIDGE = ("F",), ("O", "1")  # what a gap is attached to, as the grammar is told
 
 
 class Script:
@@ -35,38 +39,45 @@ class Script:
         longest = max(map(len, texts)) + 1
         shape = (len(texts), longest)
         self.tokens = torch.full(shape, EOS)  # [N, M], GAP where the grammar writes
-        self.depth = torch.zeros(shape, dtype=torch.int64)  # [N, M] branches of the script that are open
         self.due = torch.zeros(shape, dtype=torch.int64)  # [N, M] tokens kept for what follows a gap
         self.links = torch.zeros(shape, dtype=torch.bool)  # [N, M] a gap that an atom follows
-        self.free = torch.ones((*shape, len(VOCAB)), dtype=torch.bool)  # [N, M, V] what a gap may hold
-        self.free[..., IDS["."]] = False
+        self.written = torch.full((*shape, len(VOCAB)), NONE)  # [N, M, V] the token that the grammar's is written as
         for row, text in enumerate(texts):
             self._fill(row, text)
-        first = torch.zeros(len(VOCAB), dtype=torch.bool)
-        first[[IDS[token] for token in ("[", *ORGANIC) if token != "*"]] = True
-        self.first = first
-        self.free[..., POINT] = False
+        self.first = torch.zeros(len(VOCAB), dtype=torch.bool)  # a gap begins with an atom on a single bond
+        self.first[[IDS[token] for token in ("[", *ORGANIC) if token != "*"]] = True
 
     def _fill(self, row: int, text: Sequence[int]) -> None:
-        depth, rings = 0, set[int]()
+        rings = set[int]()
         bracket = False
         for place, token in enumerate(text):
             self.tokens[row, place] = GAP if token == POINT else token
-            self.depth[row, place] = depth
             spelled = VOCAB[token]
             if token == POINT:
-                after = text[place + 1] if place + 1 < len(text) else EOS
-                self.links[row, place] = after not in (CLOSE, EOS)
                 rest = text[place + 1 :]
-                # the grammar itself keeps room for what is open here: its branches, its rings and <eos>
-                self.due[row, place] = len(rest) + (LATER - 1) * rest.count(POINT) - depth - len(rings)
-                self.free[row, place, list(rings)] = False
-                if after != EOS:
-                    self.free[row, place, EOS] = False
-            depth += (token == OPEN) - (token == CLOSE)
+                after = rest[0] if rest else EOS
+                links = after not in (CLOSE, EOS)
+                self.links[row, place] = links
+                self.due[row, place] = len(rest) + (LATER - 1) * rest.count(POINT) - links
+                self.written[row, place] = _written(rings, NONE if links else after, links)
             bracket = spelled == "[" or (bracket and spelled != "]")
             if not bracket and (spelled.isdigit() or spelled.startswith("%")):
                 rings ^= {token}
+
+
+def _written(rings: set[int], after: int, links: bool) -> Tensor:
+    """``[V]``: how the grammar's tokens are written where the script has ``rings`` open and goes on with ``after``."""
+    out = torch.arange(len(VOCAB))
+    out[[POINT, IDS["."]]] = NONE
+    out[EOS] = after
+    numbers = [sx.ring_token(slot) for slot in range(1, st.RINGS + 1)]
+    free = [number for number in numbers if number not in rings]
+    told = numbers[len(BRIDGE) - 1 :] if links else numbers  # the bridge has the first
+    if links:
+        out[numbers[0]] = NONE
+    for at, number in enumerate(told):
+        out[number] = free[at] if at < len(free) else NONE
+    return out
 
 
 class Scripted:
@@ -84,29 +95,46 @@ class Scripted:
         return torch.cat((own.to(device), self.grammar.start(rows, device)), 1)
 
     def allowed(self, state: Tensor, remaining: int) -> Tensor:
-        script, at = self.script, _At(state, self.script)
-        forced = torch.zeros(len(state), len(VOCAB), dtype=torch.bool, device=state.device)
-        forced.scatter_(1, at.token.clamp(min=0)[:, None], True)
-        if not bool(at.gap.any()):
-            return forced
-        room = remaining - script.due[at.row, at.place].to(state.device) * at.gap
-        mask = self.grammar.allowed(state[:, WORDS:], room) & script.free[at.row, at.place].to(state.device)
-        mask &= script.first.to(state.device) | (at.written > 0)[:, None]
-        mask = torch.where(at.gap[:, None], mask, forced)
-        mask[:, EOS] |= ~mask.any(1)  # no room is left: the row ends, and is no valid item
+        at = _At(state, self.script)
+        mask = torch.zeros(len(state), len(VOCAB), dtype=torch.bool, device=state.device)
+        mask.scatter_(1, at.token.clamp(min=0)[:, None], True)
+        rows = at.gap.nonzero()[:, 0]
+        if len(rows):
+            told = self.grammar.allowed(state[rows, WORDS:], remaining - at.due[rows])
+            written = at.written[rows]
+            told &= written != NONE
+            inside = torch.zeros_like(told).scatter_reduce_(1, written.clamp(min=0), told, "amax")
+            inside &= self.script.first.to(state.device) | (at.count[rows] > 0)[:, None]
+            inside[:, EOS] |= ~inside.any(1)  # no room is left: the row ends, and is no valid item
+            mask[rows] = inside
         return mask
 
     def advance(self, state: Tensor, token: Tensor) -> Tensor:
-        script, at = self.script, _At(state, self.script)
-        before = st.Head.of(state[:, WORDS:])
-        inner = self.grammar.advance(state[:, WORDS:], token)
-        base, links = script.depth[at.row, at.place].to(state.device), script.links[at.row, at.place].to(state.device)
-        ends = at.gap & ~links & (token == at.after) & (before.depth == base)
-        jumps = at.gap & links & (at.written + 1 >= at.least) & _closable(inner, base)
-        place = at.place.to(state.device) + torch.where(at.gap, 2 * ends + jumps, 1)
-        written = torch.where(at.gap & ~ends & ~jumps, at.written + 1, 0)
-        own = torch.stack((state[:, 0].long(), place, written, at.least), 1).int()
-        return torch.cat((own, inner), 1)
+        at, inner = _At(state, self.script), state[:, WORDS:].clone()
+        rows = at.gap.nonzero()[:, 0]
+        ends = at.gap & ~at.links & (token == at.written[:, EOS]) & (st.Head.of(inner).depth == 0)
+        jumps = torch.zeros_like(ends)
+        if len(rows):
+            said = (at.written[rows] == token[rows, None]).long().argmax(1)  # the token as the grammar knows it
+            inner[rows] = self.grammar.advance(inner[rows], said)
+            jumps[rows] = at.links[rows] & (at.count[rows] + 1 >= at.least[rows]) & _closable(inner[rows])
+        place = at.place + torch.where(at.gap, 2 * ends + jumps, 1)
+        count = torch.where(at.gap & ~ends & ~jumps, at.count + 1, 0)
+        own = torch.stack((state[:, 0].long(), place, count, at.least), 1).int()
+        new = torch.cat((own, inner), 1)
+        following = _At(new, self.script)
+        begins = following.gap & (~at.gap | ends | jumps)
+        for kind, links in ((STEM, False), (BRIDGE, True)):
+            chosen = begins & (following.links == links)
+            if bool(chosen.any()):
+                new[chosen, WORDS:] = self._begun(kind, state.device)
+        return new
+
+    def _begun(self, kind: Sequence[str], device: torch.device) -> Tensor:
+        state = self.grammar.start(1, device)
+        for token in kind:
+            state = self.grammar.advance(state, torch.tensor([IDS[token]], device=device))
+        return state
 
 
 class _At:
@@ -114,18 +142,18 @@ class _At:
 
     def __init__(self, state: Tensor, script: Script) -> None:
         own = state[:, :WORDS].long()
-        self.row, place = own[:, 0].cpu(), own[:, 1].cpu()
-        last = script.tokens.shape[1] - 1
-        self.place = place.clamp(max=last)
-        self.token = script.tokens[self.row, self.place].to(state.device)
-        self.after = script.tokens[self.row, (self.place + 1).clamp(max=last)].to(state.device)
+        where = (own[:, 0].cpu(), own[:, 1].cpu().clamp(max=script.tokens.shape[1] - 1))
+        self.place = where[1].to(state.device)
+        self.token, self.due, self.links, self.written = (
+            table[where].to(state.device) for table in (script.tokens, script.due, script.links, script.written)
+        )
         self.gap = self.token == GAP
-        self.written, self.least = own[:, 2], own[:, 3]
+        self.count, self.least = own[:, 2], own[:, 3]
 
 
-def _closable(inner: Tensor, depth: Tensor) -> Tensor:
-    """``[B]``: whether a chain could go on elsewhere: no branch or ring of the gap is open, and a bond is free."""
+def _closable(inner: Tensor) -> Tensor:
+    """``[B]``: whether a linker may end here: no branch or ring of its own is open, and a bond is free."""
     head = st.Head.of(inner)
-    open_rings = ((st.slots(inner, head.high + 1) >> 1) & st.ATOM) > 0
+    open_rings = (((st.slots(inner, head.high + 1) >> 1) & st.ATOM) > 0)[:, 1:]  # the first is the bridge's
     settled = (head.mode == sx.CHAIN) | (head.mode == sx.AFTER)
-    return settled & (head.depth == depth) & (head.free >= 1) & (head.nature != st.PROTON) & ~open_rings.any(1)
+    return settled & (head.depth == 0) & (head.free >= 1) & (head.nature != st.PROTON) & ~open_rings.any(1)
