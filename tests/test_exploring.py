@@ -85,9 +85,9 @@ def test_every_step_of_a_way_is_another_item(engine: Engine) -> None:
 
 
 def test_analogues_lie_at_the_distance_asked_for(engine: Engine) -> None:
-    hits = engine.analogues(TO, 3, similarity=(0.1, 0.9), seed=2)
+    hits = engine.analogues(TO, 3, similarity=(0.02, 0.9), seed=2)
     assert 0 < len(hits) <= 3
-    assert all(0.1 <= tanimoto(TO, key) <= 0.9 for key in hits.keys)
+    assert all(0.02 <= tanimoto(TO, key) <= 0.9 for key in hits.keys)
     assert hits.measured["similarity"] == pytest.approx([tanimoto(TO, key) for key in hits.keys])
     assert "NC1CCCCC1" not in hits.keys
 
@@ -146,7 +146,7 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.Capt
     assert picture.stat().st_size > 0
     assert run(["explore", *model, "--count", "12", "--picture", str(tmp_path / "map.png"), "--colour", "qed"]) == 0
     assert (tmp_path / "map.png").stat().st_size > 0
-    assert run(["molecules", *model, "-n", "1", "--like", TO, "--similarity", "0.05:0.95"]) == 0
+    assert run(["molecules", *model, "-n", "1", "--like", TO, "--similarity", "0.02:0.95"]) == 0
     capsys.readouterr()
     for arguments, message in (
         (["interpolate", FROM, TO, *model, "--steps", "1"], "steps=1"),

@@ -115,7 +115,8 @@ class Scripted:
         ends = at.gap & ~at.links & (token == at.written[:, EOS]) & (st.Head.of(inner).depth == 0)
         jumps = torch.zeros_like(ends)
         if len(rows):
-            said = (at.written[rows] == token[rows, None]).long().argmax(1)  # the token as the grammar knows it
+            told = at.written[rows].index_fill(1, torch.tensor([EOS], device=state.device), NONE)
+            said = (told == token[rows, None]).long().argmax(1)  # the token as the grammar knows it
             inner[rows] = self.grammar.advance(inner[rows], said)
             jumps[rows] = at.links[rows] & (at.count[rows] + 1 >= at.least[rows]) & _closable(inner[rows])
         place = at.place + torch.where(at.gap, 2 * ends + jumps, 1)
