@@ -103,8 +103,8 @@ def decode(engine: Engine, sizes: Sequence[int], constrained: bool = False) -> I
 def _decoder(engine: Engine, size: int) -> Decoder | ContinuousDecoder:
     usual = engine.decoder
     if isinstance(usual, ContinuousDecoder):
-        return ContinuousDecoder(engine.model, usual.vocab, buckets=(size,), shrinks=False)
-    return usual
+        return ContinuousDecoder(usual.model, usual.vocab, buckets=(size,), shrinks=False)
+    return engine.loop
 
 
 def whole(engine: Engine, count: int, workers: int | None = None) -> Iterator[dict[str, Any]]:

@@ -11,21 +11,43 @@ import json
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genesis.data.whole import Whole
 from genesis.errors import CheckpointError, GenesisError
+from genesis.models.denoiser import DiffusionConfig, LatentDiffusion
+from genesis.models.gan import GANConfig, LatentGAN
+from genesis.models.masked import MaskedConfig, MaskedDiffusion
 from genesis.models.transformer import Transformer, TransformerConfig
+from genesis.models.vae import VAE, VAEConfig
 
 FORMAT = 1
 MAX_CONFIG_BYTES = 4 << 20
 MAX_PARAMETERS = 4_000_000_000  # 16 GB in float32: a larger model needs another way of loading
 DTYPES = {"F32": 4, "BF16": 2, "F16": 2}  # bytes of a value
+
+Family = Literal["transformer", "vae", "diffusion", "gan", "masked"]
+Model = Transformer | VAE | LatentDiffusion | LatentGAN | MaskedDiffusion
+
+
+def _kind(model: Any) -> Any:
+    """The family a model's config says it is of; one that says nothing is a transformer's."""
+    return model.get("kind", "transformer") if isinstance(model, dict) else getattr(model, "kind", "transformer")
+
+
+ModelConfig = Annotated[
+    Annotated[TransformerConfig, Tag("transformer")]
+    | Annotated[VAEConfig, Tag("vae")]
+    | Annotated[DiffusionConfig, Tag("diffusion")]
+    | Annotated[GANConfig, Tag("gan")]
+    | Annotated[MaskedConfig, Tag("masked")],
+    Discriminator(_kind),
+]
 
 
 class Provenance(BaseModel):
@@ -50,17 +72,33 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     format: int = FORMAT
-    family: Literal["transformer"] = "transformer"
+    family: Family = "transformer"
     domain: str
     vocab: tuple[str, ...] = Field(max_length=65_536)
-    model: TransformerConfig
+    model: ModelConfig
     provenance: Provenance
     scores: dict[str, float] = {}
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Config:
+        if _kind(self.model) != self.family:
+            raise ValueError(f"the family is {self.family}, and the model is of {_kind(self.model)}")
+        return self
 
-def build(config: Config) -> Transformer:
+
+def build(config: Config) -> Model:
     """The untrained network a config describes."""
-    return Transformer(config.model)
+    match config.model:
+        case TransformerConfig():
+            return Transformer(config.model)
+        case VAEConfig():
+            return VAE(config.model)
+        case DiffusionConfig():
+            return LatentDiffusion(config.model)
+        case GANConfig():
+            return LatentGAN(config.model)
+        case MaskedConfig():
+            return MaskedDiffusion(config.model)
 
 
 def save(model: nn.Module, config: Config, target: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -74,7 +112,7 @@ def save(model: nn.Module, config: Config, target: Path, dtype: torch.dtype = to
         (part / "config.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> tuple[Transformer, Config]:
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[Model, Config]:
     """Model in float32 eval mode, and its config. CheckpointError says what is wrong with the folder."""
     config = read_config(path)
     with torch.device("meta"):
@@ -110,7 +148,7 @@ def read_config(path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole file"
+        place = ".".join(str(part) for part in first["loc"] if part not in get_args(Family)) or "the whole file"
         raise CheckpointError(f"{file}: not a genesis config ({place!r:.80}: {first['msg']:.200})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable as JSON ({error!s:.200})") from None

@@ -32,6 +32,7 @@ __all__ = [
     "Augmented",
     "Built",
     "Category",
+    "Compared",
     "Completing",
     "Constrained",
     "Constraint",
@@ -40,6 +41,7 @@ __all__ = [
     "Grouped",
     "Label",
     "Number",
+    "Parsed",
     "Pictured",
     "Property",
     "Reading",
@@ -47,6 +49,7 @@ __all__ = [
     "Screened",
     "Task",
     "Tokens",
+    "Weighing",
 ]
 
 
@@ -206,11 +209,38 @@ class Completing(Protocol):
 
     @property
     def given(self) -> Mapping[str, str]:
-        """What can be given, by name, and a line of help for each."""
+        """What can be given, by name, and a line of help for each; a text without a name means the first."""
         ...
 
     def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task:
         """The task of finishing ``given`` (texts of the command line, or objects); UsageError if it makes no sense."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A task that can write what is given in several ways, and asks the model which of them it finds likely."""
+
+    def weigh(self, nats: Callable[[Sequence[int]], float], room: int) -> None:
+        """Choose, before the first pass. ``nats`` is -log p of whole sequences of at most ``room`` tokens."""
+        ...
+
+
+@runtime_checkable
+class Parsed(Protocol):
+    """A domain whose items can be written in a line of text."""
+
+    def parse(self, text: str) -> Any:
+        """The item of the text; EncodeError says why there is none."""
+        ...
+
+
+@runtime_checkable
+class Compared(Protocol[ItemIn]):
+    """A domain that says how alike two items are."""
+
+    def similarity(self, item: ItemIn, others: Sequence[ItemIn]) -> list[float]:
+        """From 0 to 1, of the item to each of the others; 1 to itself."""
         ...
 
 

@@ -70,7 +70,7 @@ def draw_chunk(
 def decode_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> Decoded:
     """Decode the items of one range of indices."""
     constraint = None
-    if request.constrained and isinstance(engine.domain, Constrained):
+    if request.constrained and isinstance(engine.domain, Constrained) and engine.config.family != "masked":
         asked = [targets.of(index) for index in range(first, last)]
         constraint = engine.domain.constraint(engine.model.config.max_length, asked)
     return _decode(engine, list(range(first, last)), request, targets, constraint)

@@ -18,20 +18,22 @@ import torch
 from pydantic import ValidationError
 
 import genesis
-from genesis import checkpoint, ops, registry, train
-from genesis.checkpoint import Config, Provenance
+from genesis import checkpoint, exploring, families, registry, train
+from genesis.checkpoint import Config, Family, Model, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
 from genesis.decoding.continuous import ContinuousDecoder
+from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoder
+from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Completing, Domain, Label, Task
+from genesis.domain import BOS, EOS, Completing, Domain, Label, Task, Weighing
 from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.inheritance import inherit, same_scale
-from genesis.models.transformer import SIZES, Size, Transformer, TransformerConfig
+from genesis.models.transformer import SIZES, Size, Transformer
 from genesis.nn.conditioner import NumberField
 from genesis.prepare import KEYS, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -59,7 +61,7 @@ def load(name: str | Path = "molecules", device: str = "auto") -> Engine:
 class Engine:
     """Draws, measures and saves; made by :func:`load` or by training."""
 
-    def __init__(self, model: Transformer, config: Config, path: Path | None = None) -> None:
+    def __init__(self, model: Model, config: Config, path: Path | None = None) -> None:
         self.model, self.config = model, config
         self._path = path
         self.domain: Domain[Any] = registry.domain(config.domain)
@@ -86,20 +88,20 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        return self.model.embed.weight.device
+        return next(self.model.parameters()).device
 
     @cached_property
-    def decoder(self) -> Decoder | ContinuousDecoder:
-        """Recorded steps over fixed slots where the kernels run, else the loop over a batch that shrinks."""
-        vocab, head_dim = len(self.config.vocab), self.config.model.dim // self.config.model.heads
-        widths = {"token_sampler": vocab, "decode_attention": head_dim, "modulated_norm": self.config.model.dim}
-        if self.device.type == "cuda" and all(ops.path(op, self.device, width)[0] for op, width in widths.items()):
-            return ContinuousDecoder(self.model, vocab)
-        return self.loop
+    def decoder(self) -> Decoder | ContinuousDecoder | LatentDecoder | MaskedDecoder:
+        """What draws from the model, on its device."""
+        return families.decoder(self.model, len(self.config.vocab))
 
     @cached_property
     def loop(self) -> Decoder:
-        """The loop over a batch that shrinks, which mixes several sets of conditions too."""
+        """The loop over a batch that shrinks, which alone mixes several sets of conditions."""
+        if isinstance(self.decoder, Decoder):
+            return self.decoder
+        if not isinstance(self.model, Transformer):
+            raise UsageError(f"a mixture of labels needs the family transformer; this model is a {self.config.family}")
         return Decoder(self.model, len(self.config.vocab))
 
     @cached_property
@@ -127,6 +129,8 @@ class Engine:
         column: str | None = None,
         targets: Sequence[str] = (),
         size: Size = "small",
+        family: Family = "transformer",
+        vae: Path | str | None = None,
         config: TrainConfig | None = None,
         share: float = 1.0,
         licence_tier: str | None = None,
@@ -147,11 +151,18 @@ class Engine:
             column: the column that holds the items, where the file has several.
             licence_tier: train only on items whose licence allows at least as much as free, sharealike, gpl, ...
             size: the one dial of the network: tiny, small, base, large.
+            family: transformer, vae, diffusion, gan or masked.
+            vae: the VAE over whose latents a diffusion or a GAN is trained: a folder or a name.
             config: length and settings of the run; by default ten passes over the items.
             begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
         """
         out = Path(out)
-        parent = cls._ancestor(begin_with, domain, size)
+        parent = cls._ancestor(begin_with, domain, size, family)
+        before = load(vae, "cpu") if vae is not None else None
+        if before is not None and before.domain.name != domain:
+            raise UsageError(f"vae={vae}: that is a model of {before.domain.name}, not of {domain}")
+        if config is not None and config.compile and family == "gan":
+            raise UsageError("compile: a GAN's gradient penalties cannot be compiled; leave it out")
         ready = (
             prepared_corpus(str(source))
             if source in sources.CORPORA and not targets and share == 1 and not licence_tier
@@ -173,10 +184,19 @@ class Engine:
         if parent:
             fields = same_scale(fields, parent.config.model.fields)
             room = max(room, parent.config.model.max_length)
-        shape = TransformerConfig.of(size, -(-len(vocab) // 16) * 16, room, fields)
+        shape = families.shape(family, size, -(-len(vocab) // 16) * 16, room, fields, before.config if before else None)
+        if data.encoded.longest + 2 > shape.max_length + 1:
+            raise UsageError(
+                f"items of up to {data.encoded.longest} tokens; the VAE has room for {shape.max_length - 1}"
+            )
+        plan = Config(domain=domain, family=family, vocab=vocab, model=shape, provenance=_NOWHERE)
         torch.manual_seed(config.seed)
-        model = Transformer(shape)
+        model = checkpoint.build(plan)
+        if before is not None:
+            families.take_over(model, before.model, data.encoded)
         if parent:
+            assert isinstance(model, Transformer)
+            assert isinstance(parent.model, Transformer)
             inherit(model, parent.model)
         train.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
         provenance = Provenance(
@@ -186,7 +206,7 @@ class Engine:
         )  # fmt: skip
         if parent:
             provenance = _after(parent, provenance)
-        engine = cls(model, Config(domain=domain, vocab=vocab, model=shape, provenance=provenance))
+        engine = cls(model, plan.model_copy(update={"provenance": provenance}))
         if group.rank == 0:
             engine.save(out / "model")
             keys, beside = data.encoded.path / KEYS, out / "model" / TRAINING_KEYS
@@ -201,14 +221,18 @@ class Engine:
         return engine
 
     @classmethod
-    def _ancestor(cls, begin_with: Path | str | None, domain: str, size: Size) -> Engine | None:
+    def _ancestor(cls, begin_with: Path | str | None, domain: str, size: Size, family: Family) -> Engine | None:
         """The engine whose weights a training begins with; UsageError where nothing of it would fit."""
         if begin_with is None:
             return None
         parent = load(begin_with, "cpu")
+        for found in (family, parent.config.family):
+            if found != "transformer":
+                raise UsageError(f"begin_with takes over one transformer in another, and this is a {found}")
         if parent.domain.name != domain:
             raise UsageError(f"{begin_with} makes {parent.domain.name}, not {domain}; begin with a model of {domain}")
-        width, own = parent.config.model.dim, SIZES[size][0]
+        assert isinstance(parent.model, Transformer)
+        width, own = parent.model.config.dim, SIZES[size][0]
         if width != own:
             raise UsageError(f"{begin_with} is {width} wide, the size {size} is {own}; give the size of the model")
         return parent
@@ -230,6 +254,8 @@ class Engine:
         top_p: float = 1.0,
         min_p: float = 0.0,
         guidance: float = 1.0,
+        steps: int = 0,
+        sampler: str = "",
         constrained: bool = True,
         keep_best: int = 1,
         measure: Literal["all"] | Sequence[str] = "all",
@@ -250,7 +276,9 @@ class Engine:
             temperature: divides the logits; 0 takes the most probable token.
             top_k, top_p, min_p: limits on the tokens drawn from; 0, 1 and 0 are none.
             guidance: w of classifier-free guidance; 1 is none, larger presses harder towards the targets.
-            constrained: keep decoding inside the domain's grammar, where it has one.
+            steps: looks of a diffusion, each at a lower noise; 0 takes as many as its family does.
+            sampler: euler, heun, ddim, dpmpp_2m or ancestral of a diffusion, confidence or random of a masked one.
+            constrained: keep decoding inside the domain's grammar, where it has one and the model writes in order.
             keep_best: draw this many times ``count`` and keep those closest to the targets; the report says so.
             measure: the properties to measure, besides those asked for.
             batch_size: rows decoded together; changes the speed, never the items.
@@ -261,7 +289,7 @@ class Engine:
         """
         if count < 1 or keep_best < 1 or batch_size < 1:
             raise UsageError(f"count={count}, keep_best={keep_best}, batch_size={batch_size}: each must be at least 1")
-        task = self._task(given, target)
+        task = self.task(given, target, constrained) if given else None
         targets = self.targets(self._follows(task, target or {}) if task else target)
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
@@ -271,8 +299,7 @@ class Engine:
             raise UsageError(
                 f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
             )
-        if guidance != 1 and not self.properties:
-            raise UsageError("guidance needs a model trained with properties; this one has none")
+        families.check_drawing(self.config, guidance, steps, sampler)
         names = tuple(measurable) if measure == "all" else tuple(measure)
         unknown = next((n for n in names if n not in measurable), None)
         if unknown is not None:
@@ -280,9 +307,11 @@ class Engine:
         try:
             request = Request(
                 seed=seed,
-                rules=Rules(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
+                rules=Rules(
+                    temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, steps=steps, sampler=sampler
+                ),
                 guidance=guidance,
-                constrained=constrained,
+                constrained=constrained and self.config.family != "masked",
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
@@ -313,13 +342,20 @@ class Engine:
             chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted
         )
 
-    def _task(self, given: Mapping[str, Any] | None, target: Mapping[str, Target] | None) -> Task | None:
-        """The domain's task of finishing what is given."""
-        if not given:
-            return None
+    def task(
+        self, given: Mapping[str, Any], target: Mapping[str, Target] | None = None, constrained: bool = True
+    ) -> Task:
+        """The domain's task of finishing what is given, as :meth:`draw` takes it."""
         if not isinstance(self.domain, Completing):
             raise UsageError(f"the domain {self.domain.name!r} finishes nothing that is given; leave it out")
-        return self.domain.task(given, target or {})
+        if not isinstance(self.model, Transformer):
+            raise UsageError(f"what is given is finished by a transformer; this model is a {self.config.family}")
+        if not constrained:
+            raise UsageError("what is given is kept by the constraint; leave the constraint on")
+        task = self.domain.task(given, target or {})
+        if isinstance(task, Weighing):
+            task.weigh(self._nats, self.model.config.max_length - 1)
+        return task
 
     def _follows(self, task: Task, target: Mapping[str, Target]) -> dict[str, Target]:
         """A task's targets; of those that nobody asked for and that follow from what is given, the ones known here."""
@@ -330,6 +366,56 @@ class Engine:
             if name in target
             or ((field := known.get(name)) and (isinstance(field, NumberField) or value in field.values))
         }
+
+    def complete(
+        self,
+        given: str | Mapping[str, Any],
+        count: int = 10,
+        target: Mapping[str, Target] | None = None,
+        **how: Any,
+    ) -> Hits:
+        """:meth:`generate` items of which ``given`` is a part: a text, or the domain's names and what they hold.
+
+        For molecules a text is SMILES with attachment points: ``"[*:1]c1ccccc1"`` grows a fragment at each of its
+        points, ``"[*:1]C1CC1.[*:1]N1CCOCC1"`` links two; ``{"superstructure": "c1ccc2[nH]ccc2c1"}`` grows at any atom
+        that has a hydrogen. UsageError says why what is given cannot be used.
+        """
+        if not given:
+            raise UsageError("complete() needs what is given of the items; for none use generate()")
+        if isinstance(given, str):
+            names = tuple(self.domain.given) if isinstance(self.domain, Completing) else ("",)
+            given = {names[0]: given}
+        return self.generate(count, target, given=given, **how)
+
+    def encode(self, items: Sequence[Any]) -> torch.Tensor:
+        """``[N, L, K]``: the latent of each item, where the model has latents (family vae, diffusion or gan)."""
+        return exploring.encode(self, items)
+
+    def decode(self, z: torch.Tensor) -> list[Any | None]:
+        """The likeliest item of each latent ``[N, L, K]``; None where the sequence is no item."""
+        return exploring.decode(self, z)
+
+    def interpolate(self, a: str, b: str, steps: int = 8, *, seed: int = 0) -> Hits:
+        """``steps`` different items on the way from ``a`` to ``b`` through latent space, the ends among them."""
+        return exploring.interpolate(self, a, b, steps, seed)
+
+    def analogues(
+        self, like: str, count: int = 10, *, similarity: tuple[float, float] = (0.4, 0.7), seed: int = 0
+    ) -> Hits:
+        """``count`` different items whose similarity to ``like`` lies in the range."""
+        return exploring.analogues(self, like, count, similarity, seed)
+
+    def explore(self, count: int = 500, *, seed: int = 0) -> Hits:
+        """A map of latent space: items of the prior and their place ``x, y`` on its two main axes."""
+        return exploring.explore(self, count, seed)
+
+    @torch.inference_mode()
+    def _nats(self, tokens: Sequence[int]) -> float:
+        """-log p of a whole sequence, without conditions."""
+        assert isinstance(self.model, Transformer)
+        framed = torch.tensor([[BOS, *tokens, EOS]], device=self.device)
+        absent = torch.full((1, len(self.properties)), float("nan"), device=self.device)
+        return float(self.model.nats(framed, absent))
 
     def draw(
         self,
@@ -412,6 +498,9 @@ def _after(parent: Engine, own: Provenance) -> Provenance:
 def _room(data: Encoded) -> int:
     """Positions of a network for this corpus: its longest item with a quarter to spare, in multiples of sixteen."""
     return -(-(int(data.lengths.max()) * 5 // 4 + 2) // 16) * 16
+
+
+_NOWHERE = Provenance(corpus="", licence="", items=0)  # until there is something to say
 
 
 def _device(name: str) -> torch.device:

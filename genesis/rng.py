@@ -8,20 +8,27 @@ The generator is Philox4x32-10, see ``genesis_kernels.philox``.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from genesis.ops import open_unit, philox, signed, spread
 
 MASK32 = 0xFFFFFFFF
-STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER = range(4)  # one stream a purpose: they never share numbers
+# one stream a purpose: they never share numbers
+STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER, STREAM_LATENTS, STREAM_LENGTHS, STREAM_GIVEN = range(7)
 
 __all__ = [
     "STREAM_DROPS",
+    "STREAM_GIVEN",
+    "STREAM_LATENTS",
+    "STREAM_LENGTHS",
     "STREAM_ORDER",
     "STREAM_TARGETS",
     "STREAM_TOKENS",
     "gumbel",
+    "normal",
     "spread",
     "token_words",
     "uniform",
@@ -39,6 +46,16 @@ def words(seed: int, item: Tensor, step: int, stream: int) -> tuple[Tensor, Tens
 def uniform(seed: int, item: Tensor, step: int, stream: int) -> Tensor:
     """``[B, 4]`` float32 in (0, 1): four draws an item."""
     return open_unit(torch.stack(words(seed, item, step, stream), -1) >> 9)
+
+
+def normal(seed: int, item: Tensor, step: int, width: int, stream: int = STREAM_LATENTS) -> Tensor:
+    """``[B, width]`` standard normal float32, by Box and Muller (1958) from two uniform numbers each pair."""
+    lanes = torch.arange(-(-width // 4), device=item.device) << 8  # above the stream in its word
+    low, high = item[:, None] & MASK32, (item[:, None] >> 32) & MASK32
+    counted = torch.full_like(lanes, step & MASK32), lanes + stream
+    u = open_unit(torch.stack(philox(low, high, *counted, seed & MASK32, (seed >> 32) & MASK32), -1) >> 9)
+    radius, angle = (-2 * u[..., :2].log()).sqrt(), 2 * math.pi * u[..., 2:]
+    return torch.cat((radius * angle.cos(), radius * angle.sin()), -1).flatten(1)[:, :width]
 
 
 def token_words(seed: int, item: Tensor, steps: int) -> Tensor:

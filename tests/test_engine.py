@@ -209,3 +209,35 @@ def test_recorded_slots_with_checks_beside_them_draw_the_same_items(engine):
     ]
     assert all(d.key is not None for d in found)
     assert [d.log_prob for d in found] == pytest.approx([d.log_prob for d in expected], abs=1e-3)
+
+
+def test_completing_keeps_what_is_given(engine):
+    hits = engine.complete("[*:1]c1ccccc1", 12, {"logp": 3.0}, seed=2)
+    benzene = Chem.MolFromSmarts("c1ccccc1")
+    assert len(hits) == 12
+    assert all(Chem.MolFromSmiles(key).HasSubstructMatch(benzene) for key in hits.keys)
+    again = engine.complete("[*:1]c1ccccc1", 12, {"logp": 3.0}, seed=2, batch_size=5)
+    assert again.keys == hits.keys
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "message"),
+    [
+        ("", {}, "complete\\(\\) needs what is given"),
+        ("CCO", {}, "no attachment point"),
+        ({"complete": "[*:1]C", "superstructure": "C"}, {}, "do not go together"),
+        ({"tail": "CC"}, {}, "'tail' cannot be given of a molecule; known: complete, superstructure"),
+        ("[*:1]" + "C" * 60, {}, "takes 61 tokens, and this model writes at most 47"),
+        ("[*:1]CCO", {"constrained": False}, "leave the constraint on"),
+        ("[*:1]c1ccccc1", {"target": {"mol_weight": 50.0}}, "mol_weight=50: what is given has 72"),
+    ],
+)
+def test_what_cannot_be_completed(engine, given, how, message):
+    with pytest.raises(UsageError, match=message):
+        engine.complete(given, 2, **how)
+
+
+def test_a_superstructure_names_no_place(engine):
+    hits = engine.complete({"superstructure": "C1CC1"}, 6, seed=1)
+    ring = Chem.MolFromSmarts("C1CC1")
+    assert all(Chem.MolFromSmiles(key).HasSubstructMatch(ring) for key in hits.keys)

@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import genesis
+from genesis import families
 from genesis.asked import Asked, value
 from genesis.decoding.loop import fast_dtype
 from genesis.decoding.sampling import Rules
@@ -171,8 +172,7 @@ class Order(BaseModel):
                 if blind
                 else "keep_best chooses the items closest to the targets; give a target"
             )
-        if plan.guidance != 1 and not engine.properties:
-            raise UsageError("guidance needs a model trained with properties; this one has none")
+        families.check_drawing(engine.config, plan.guidance, 0, "")
         provenance = engine.config.provenance
         return cls(
             plan=plan,

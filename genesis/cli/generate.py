@@ -45,6 +45,15 @@ Model = Annotated[
     str | None,
     flag("--model", metavar="NAME", help="A preset or a folder of `genesis train`; else the default preset."),
 ]
+Like = Annotated[str, flag("--like", metavar="TEXT", help="Items like this one, by a model that has latents.")]
+Similarity = Annotated[
+    str, flag("--similarity", metavar="LOW:HIGH", help="How like it, from 0 to 1; 0.4:0.7 if not given.")
+]
+NEARBY = "0.4:0.7"
+LIKE_ALONE = (
+    "target_property", "given", "temperature", "top_k", "top_p", "min_p", "guidance", "steps", "sampler",
+    "keep_best", "no_constraint",
+)  # fmt: skip
 Temperature = Annotated[
     float, flag("--temperature", metavar="X", min=0, max=100, help="Below 1 more typical; 0 greedy.", panel=DRAW)
 ]
@@ -57,6 +66,18 @@ MinP = Annotated[
 ]
 Guidance = Annotated[
     float, flag("--guidance", metavar="X", min=0, max=20, help="Pull towards the targets; 1 none added.", panel=DRAW)
+]
+Steps = Annotated[
+    int, flag("--steps", metavar="N", min=0, max=10_000, help="Looks of a diffusion; 0 its family's own.", panel=DRAW)
+]
+Sampler = Annotated[
+    str,
+    flag(
+        "--sampler",
+        metavar="NAME",
+        help="euler, heun, ddim, dpmpp_2m, ancestral; confidence, random of a masked model.",
+        panel=DRAW,
+    ),
 ]
 KeepBest = Annotated[
     int, flag("--keep-best", metavar="N", min=1, help="Draw N times as many, keep the closest.", panel=DRAW)
@@ -145,6 +166,8 @@ def command(name: str) -> Callable[..., int]:
         count: Count = 10,
         target_property: TargetProperty = [],  # noqa: B006 (typer copies it)
         given: Given = [],  # noqa: B006
+        like: Like = "",
+        similarity: Similarity = "",
         seed: Seed = 0,
         model: Model = None,
         temperature: Temperature = 1.0,
@@ -152,6 +175,8 @@ def command(name: str) -> Callable[..., int]:
         top_p: TopP = 1.0,
         min_p: MinP = 0.0,
         guidance: Guidance = 1.0,
+        steps: Steps = 0,
+        sampler: Sampler = "",
         keep_best: KeepBest = 1,
         no_constraint: NoConstraint = False,
         out: Out = [],  # noqa: B006
@@ -166,6 +191,10 @@ def command(name: str) -> Callable[..., int]:
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> int:
+        if like:
+            left_out(ctx, "like", LIKE_ALONE)
+        elif similarity:
+            raise UsageError("--similarity says how near to --like; give that too")
         asked = targets.pairs(target_property)
         outputs = Outputs.of(out, picture, audio, json, report)
         count = outputs.check(name, count, chosen=_source(ctx, "count") != "default")
@@ -174,6 +203,10 @@ def command(name: str) -> Callable[..., int]:
         if dry_run:
             _show_plan(ctx, engine, target, json)
             return 0
+        if like:
+            return deliver(
+                engine.analogues(like, count, similarity=_range(similarity or NEARBY), seed=seed), outputs, quiet
+            )
         with streams.Progress(quiet) as progress:
             hits = engine.generate(
                 count,
@@ -185,13 +218,15 @@ def command(name: str) -> Callable[..., int]:
                 top_p=top_p,
                 min_p=min_p,
                 guidance=guidance,
+                steps=steps,
+                sampler=sampler,
                 keep_best=keep_best,
                 constrained=not no_constraint,
                 batch_size=batch_size,
                 workers=workers,
                 on_progress=progress,
             )
-        return _deliver(hits, outputs, quiet)
+        return deliver(hits, outputs, quiet)
 
     generate.__doc__ = f"Make {name} with the properties you ask for."
     return generate
@@ -219,7 +254,7 @@ class Outputs:
         files = [path for path in outs if path.suffix.lower() not in (*PICTURES, *SOUNDS)]
         return cls(tuple(files), tuple(drawn), tuple(played), json, report)
 
-    def check(self, name: str, count: int, chosen: bool) -> int:
+    def check(self, name: str, count: int, chosen: bool = True) -> int:
         """What would stop the writing after the work is said before it.
 
         The count is 1 where the user has chosen none and a file takes no more than one item.
@@ -254,6 +289,22 @@ def _source(ctx: typer.Context, name: str) -> str:
     return str(getattr(ctx.get_parameter_source(name), "name", "")).lower()
 
 
+def left_out(ctx: typer.Context, with_: str, names: Sequence[str]) -> None:
+    """Refuse flags that do not go together with one that was given."""
+    given = [name for name in names if _source(ctx, name) == "commandline"]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} does not go together with --{with_}; leave one out")
+
+
+def _range(text: str) -> tuple[float, float]:
+    from genesis.asked import value
+
+    found = value("similarity", text, False)
+    if isinstance(found, str):
+        raise UsageError(f"--similarity {text}: not understood; write LOW:HIGH, such as 0.4:0.7")
+    return found if isinstance(found, tuple) else (found, found)
+
+
 def _engine(name: str, model: str | None, device: str) -> Engine:
     import genesis
 
@@ -269,7 +320,7 @@ def _labelled(engine: Engine) -> set[str]:
     return {field.name for field in engine.config.model.fields if field.kind == "category"}
 
 
-def _deliver(hits: Hits, outputs: Outputs, quiet: bool) -> int:
+def deliver(hits: Hits, outputs: Outputs, quiet: bool) -> int:
     """Write and print; then the exit code: a shortfall and an interruption are said after everything is kept."""
     said = hits.report()
     if outputs.report is not None:

@@ -103,12 +103,23 @@ def _described(name: str, path: Path, config: Config) -> dict[str, Any]:
         "folder": str(path),
         "domain": config.domain,
         "megabytes": round(_size(path) / 1e6, 1),
-        "network": f"{config.family}, width {model.dim}, depth {model.depth}, heads {model.heads}",
+        "network": _network(config),
         "max_length": model.max_length,
         **provenance.model_dump(),
         "scores": config.scores,
         "targets": [_target(field, config.domain) for field in model.fields],
     }
+
+
+def _network(config: Config) -> str:
+    """``transformer, width 256, depth 6, heads 8``; of what is made of two, the part that the family is named for."""
+    model: Any = config.model
+    part = {"vae": "decoder", "diffusion": "denoiser"}.get(config.family)
+    main = getattr(model, part) if part else model
+    heads = f", heads {main.heads}" if config.family != "gan" else ""
+    latents = getattr(model, "vae", model)
+    of_latents = f", {latents.latents} latents of {latents.latent_dim}" if hasattr(latents, "latents") else ""
+    return f"{config.family}, width {main.dim}, depth {main.depth}{heads}{of_latents}"
 
 
 def _target(field: Any, domain: str) -> dict[str, Any]:

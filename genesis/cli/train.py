@@ -26,6 +26,8 @@ Examples:
   genesis train molecules library.csv --smiles-column SMILES --target-property pic50 --out runs/mine
   genesis train molecules moses --size small --items 5000000 --out runs/moses
   genesis train molecules library.csv --from molecules-moses --items 200000 --learning-rate 1e-3 --out runs/tuned
+  genesis train molecules moses --family vae --out runs/vae
+  genesis train molecules moses --family diffusion --vae runs/vae --out runs/diffusion
   genesis molecules --model runs/mine --target-property pic50=8"""
 
 
@@ -45,6 +47,16 @@ class Precision(StrEnum):
     auto = "auto"
     bf16 = "bf16"
     fp32 = "fp32"
+
+
+class Family(StrEnum):
+    """How the model makes an item."""
+
+    transformer = "transformer"
+    vae = "vae"
+    diffusion = "diffusion"
+    gan = "gan"
+    masked = "masked"
 
 
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="What the items are.", show_default=False)]
@@ -69,6 +81,12 @@ NetworkSize = Annotated[
         help="Parameters: tiny 0.15 M, mini 2.6 M, small 5 M, base 16 M, large 90 M.",
         panel=FIT,
     ),
+]
+OfFamily = Annotated[
+    Family, flag("--family", metavar="NAME", help="transformer, vae, diffusion, gan or masked.", panel=FIT)
+]
+Vae = Annotated[
+    str | None, flag("--vae", metavar="FOLDER", help="The VAE that a diffusion or a GAN is trained over.", panel=FIT)
 ]
 Items = Annotated[
     int, flag("--items", metavar="N", min=0, help="Training items to show, repeats counted; 0 ten passes.", panel=FIT)
@@ -112,6 +130,8 @@ def train(
     column: Column = None,
     seed: Seed = 0,
     size: NetworkSize = Size.small,
+    family: OfFamily = Family.transformer,
+    vae: Vae = None,
     items: Items = 0,
     batch_tokens: BatchTokens = 8_192,
     learning_rate: LearningRate = 2e-3,
@@ -153,6 +173,8 @@ def train(
                 column=column,
                 targets=target_property,
                 size=size.value,
+                family=family.value,
+                vae=vae,
                 config=config,
                 share=share,
                 licence_tier=licence_tier,

@@ -61,6 +61,7 @@ class Decoder:
         constraint: Constraint | None = None,
         guidance: float = 1.0,
         shared: bool = False,
+        prefix: Tensor | None = None,
     ) -> Decoded:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``.
 
@@ -72,8 +73,11 @@ class Decoder:
 
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
         2022); 1 is the plain conditional model.
+
+        ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row.
         """
-        asked, room = len(items), self.model.config.max_length
+        before = 0 if prefix is None else prefix.shape[1]
+        asked, room = len(items), self.model.config.max_length - before
         B = bucket(asked)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
         given = [(1.0, values)] if isinstance(values, Tensor) else list(values)
@@ -90,13 +94,17 @@ class Decoder:
             net = Net(self.weights, torch.cat([one for _, one in sets]), several * B)
         else:
             net = Net(self.weights, sets[0][1][:1] if shared else sets[0][1], B)
+        if prefix is not None:
+            assert several == 1
+            for place, x in enumerate(prefix[fill].to(self.device).unbind(1)):
+                net.feed(x, place)
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
         rows = torch.arange(B, device=self.device)  # where each row of the shrinking batch stands in the results
         is_open = rows < asked
         token = torch.full_like(rows, BOS)
         for step in range(room):
-            logits = net.step(token.repeat(several), step)[:, : self.vocab]
+            logits = net.step(token.repeat(several), before + step)[:, : self.vocab]
             if several > 1:
                 parts = logits.chunk(several)
                 logits = sets[0][0] * parts[0]

@@ -14,13 +14,15 @@ NEVER = float("-inf")
 
 
 class Rules(BaseModel):
-    """How a token is chosen from its logits; the defaults draw from the model's own distribution."""
+    """How a token is chosen from its logits, and how a diffusion model walks; the defaults are the model's own."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     temperature: float = Field(default=1.0, ge=0, le=100)  # 0: the most probable token
     top_k: int = Field(default=0, ge=0)  # 0: no limit
     top_p: float = Field(default=1.0, gt=0, le=1)
     min_p: float = Field(default=0.0, ge=0, le=1)
+    steps: int = Field(default=0, ge=0, le=10_000)  # of a diffusion; 0: as many as its family takes
+    sampler: str = ""  # its name; empty: the family's own
 
 
 def keep(logits: Tensor, rules: Rules) -> Tensor:

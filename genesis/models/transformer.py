@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -132,20 +133,26 @@ class Transformer(nn.Module):
         scale, shift = self.head_norm(c)[:, None].chunk(2, -1)
         return [block.modulation(c) for block in self.layers], 1 + scale, shift
 
-    def forward(self, tokens: Tensor, values: Tensor) -> Tensor:
-        return self._read(tokens, values)[0]
+    def forward(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """``prefix [B, L, D]`` is read before the tokens, such as a latent; no account is kept behind one."""
+        if prefix is None:
+            return self._read(self.embed(tokens), values)[0]
+        assert self.account is None
+        return self._read(torch.cat((prefix, self.embed(tokens)), 1), values)[0][:, prefix.shape[1] :]
 
-    def _read(self, tokens: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits, and the account ``[B, T, N]`` after each token."""
-        T, most = tokens.shape[1], self.config.max_length
+    def _read(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits for what is embedded as ``x [B, T, D]``, and the account ``[B, T, N]`` after each position."""
+        T, most = x.shape[1], self.config.max_length
         if most < T:
             raise UsageError(f"a sequence of {T} tokens; this network was made for at most {most}")
         modulations, gain, shift = self.modulations(values)
-        x = self.embed(tokens) + self.position.weight[:T]
+        x = x + self.position.weight[:T]
         cos, sin = self.cos[:T], self.sin[:T]
-        branch = gate = v = None
+        branch: Tensor | None = None
+        gate = v = None
         for number, (block, m) in enumerate(zip(self.layers, modulations, strict=True)):
             if self.account is not None and number == self.config.reading:
+                assert branch is not None
                 x = x + branch  # no gate: nothing is modulated below
                 v = self.account.contributions(x).cumsum(1)
                 x, branch = x + self.account.enter(self.conditioner.standardised(values)[:, None], v), None
@@ -154,13 +161,13 @@ class Transformer(nn.Module):
         _, y = modulated_norm(x, branch, gate, gain, shift)
         return self.head(y), v
 
-    def nats(self, tokens: Tensor, values: Tensor) -> Tensor:
+    def nats(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
         """-log p of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0), summed over all but the padding."""
-        return _cross_entropy(self(tokens[:, :-1], values), tokens)
+        return _cross_entropy(self(tokens[:, :-1], values, prefix), tokens)
 
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
         """:meth:`nats`, and the error of the account at the end of each item, in standard deviations."""
-        logits, v = self._read(tokens[:, :-1], values)
+        logits, v = self._read(self.embed(tokens[:, :-1]), values)
         nats = _cross_entropy(logits, tokens)
         if self.account is None or v is None:
             return nats

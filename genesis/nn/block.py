@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genesis.ops import modulated_norm, short_attention
+from genesis.ops import modulated_norm, short_attention, split_heads
 
 QK_EPS = 2.0**-7  # bf16's epsilon: what keeps a query near zero from being blown up to unit length
 ROTARY_BASE = 10_000.0  # Su et al. 2021; sequences here are short, so no long-context base is needed
@@ -83,9 +83,30 @@ class Block(nn.Module):
         cos: Tensor,
         sin: Tensor,
         causal: bool = True,
+        keep: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The stream ``x`` and the branch that is still to be added to it (the next norm adds it)."""
+        """The stream ``x`` and the branch that is still to be added to it (the next norm adds it).
+
+        ``keep [B, T]`` bool: the positions that may be looked at, one at least in each row; everything sees them then.
+        """
         x, y = modulated_norm(x, branch, gate, m.gain_a, m.shift_a)
-        a = short_attention(self.project(y), self.heads, cos, sin, QK_EPS, causal)
+        qkv = self.project(y)
+        if keep is None:
+            a = short_attention(qkv, self.heads, cos, sin, QK_EPS, causal)
+        else:
+            q, k, v = (t.transpose(1, 2) for t in split_heads(qkv, self.heads, cos, sin, QK_EPS))
+            a = _seeing(q, k, v, keep).transpose(1, 2).flatten(2)
         x, y = modulated_norm(x, self.out(a), m.gate_a, m.gain_f, m.shift_f)
         return x, self.feed_forward(y)
+
+
+def _seeing(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+    """``[B, H, T, K]``: attention of ``q [B, H, T, K]`` to the kept positions of ``k, v [B, G, T, K]``.
+
+    In float32 on a CPU, where torch's own attention is as fast as matrix products (and in bf16 far slower).
+    """
+    kind = torch.float32 if q.device.type == "cpu" and q.dtype != torch.float64 else v.dtype
+    q, k, v = (t.to(kind) for t in (q, k, v))
+    k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], 1) for t in (k, v))
+    with torch.autocast(q.device.type, enabled=False):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None])

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Progress:
     learning_rate: float
     items_per_second: float
     seconds: float
+    figures: Mapping[str, float] = field(default_factory=dict)  # of the last batch, by the model's own names
 
 
 @dataclass(slots=True)
@@ -137,6 +138,8 @@ class RunFolder:
             for name in ("loss", "held_out", "learning_rate", "items_per_second"):
                 if record[name] is not None:
                     self._curves.add_scalar(name, record[name], progress.step)
+            for name, value in progress.figures.items():
+                self._curves.add_scalar(f"figures/{name}", value, progress.step)
 
     def save(self, tensors: Tensors, state: State) -> None:
         """Write a checkpoint of this step, and let go of the oldest."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,15 @@ class Objective(nn.Module):
         return nats(tokens, values) / normaliser
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """A model whose loss changes in the course of a training."""
+
+    def pace(self, done: float) -> None:
+        """The share ``done`` of the training is over."""
+        ...
+
+
 class SkippingAdamW(torch.optim.AdamW):
     """AdamW (Loshchilov and Hutter 2019) that changes nothing while ``found_inf`` is 1.
 
@@ -59,6 +69,10 @@ class Learner:
         self.streak = torch.zeros((), device=group.device)  # steps in a row whose gradient was not finite
         self.worst = torch.zeros((), device=group.device)
 
+    def pace(self, done: float) -> None:
+        if isinstance(self.model, Paced):
+            self.model.pace(done)
+
     def step(self, batch: Batch, count: int, rate: float) -> Tensor:
         """One step on a batch of all processes together; its loss in nats a token, still on the device.
 
@@ -67,6 +81,7 @@ class Learner:
         rank, world, device = self.group.rank, self.group.world, self.group.device
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate
+        torch.manual_seed(_seed(self.config.seed, count, rank))  # noise that a model draws follows from the step
         # DDP and FSDP average gradients over processes; the factor makes that the sum the whole batch asks for
         normaliser = torch.full((), _targets(batch) / world, device=device)
         with self._precision():
@@ -83,12 +98,19 @@ class Learner:
         self.worst = torch.maximum(self.worst, self.streak)
         return self.group.mean(loss.detach())
 
+    def figures(self) -> dict[str, float]:
+        """What the model says of its last batch, beside the loss."""
+        said: Mapping[str, Tensor] = getattr(self.model, "figures", {})
+        return {name: float(value) for name, value in said.items()}
+
     @torch.no_grad()
     def held_out(self, watch: Sequence[Batch]) -> float:
         """Nats a token of the averaged weights on held-out items, all conditions absent."""
         saved = {name: self.layout.local(p).detach().clone() for name, p in self.parameters.items()}
         total, one = 0.0, torch.ones((), device=self.group.device)
         self.model.eval()
+        self.pace(1.0)
+        torch.manual_seed(self.config.seed)  # the same noise at every look
         for name, p in self.parameters.items():
             self.layout.local(p).copy_(self.layout.local(self.average[name]))
         for batch in watch:
@@ -168,7 +190,13 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> SkippingAdamW:
         {"params": [p for p in model.parameters() if p in matrices], "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p not in matrices], "weight_decay": 0.0},
     ]
-    return SkippingAdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+    betas = getattr(model, "betas", BETAS)  # a game asks for its own
+    return SkippingAdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """A seed of its own for every step and process."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _compiled(objective: nn.Module) -> Callable[..., Tensor]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -90,6 +90,7 @@ def train(
             kept = drop_conditions(batch.values, config.seed, state.step, config.unconditional, config.complete)
             batch = Batch(batch.tokens, kept)
             rate = learning_rate(state.items / config.items, config)
+            learner.pace(state.items / config.items)
             window.losses.append(learner.step(batch, state.step, rate))
             state.step += 1
             state.position += 1
@@ -102,7 +103,7 @@ def train(
             keep = last or stopping or state.step % config.every == 0
             if keep or window.age() > PATIENCE:
                 held_out = learner.held_out(watch) if keep and watch and not stopping else None
-                progress = window.report(state, rate, held_out)
+                progress = window.report(state, rate, held_out, learner.figures())
                 folder.log(progress)  # before the checkpoint: a run that goes on from it then misses no line
                 if keep:
                     folder.save(learner.tensors(), state)
@@ -159,7 +160,7 @@ class _Window:
     def age(self) -> float:
         return time.monotonic() - self.began
 
-    def report(self, state: State, rate: float, held_out: float | None) -> Progress:
+    def report(self, state: State, rate: float, held_out: float | None, figures: Mapping[str, float]) -> Progress:
         age = max(1e-9, self.age())
         state.seconds = self.seconds + age
         losses = torch.stack(self.losses)
@@ -172,6 +173,7 @@ class _Window:
             learning_rate=rate,
             items_per_second=(state.items - self.items) / age,
             seconds=state.seconds,
+            figures=figures,
         )
 
 

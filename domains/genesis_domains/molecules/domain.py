@@ -13,9 +13,12 @@ from genesis_domains.molecules import files, picture
 from genesis_domains.molecules.molecule import Molecule
 from genesis_domains.molecules.properties import PROPERTIES, measure
 from genesis_domains.molecules.smiles import IDS, VOCAB, tokenize
+from genesis_domains.molecules.tasks import GIVEN, CompletionTask
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from genesis_domains.molecules.grammar import SmilesGrammar
 
 # torch is imported where it is used: the processes that only read and write files start ten times as fast without it
 MAX_LENGTH = 256  # tokens of a sequence; a model's own limit may be lower
@@ -27,6 +30,7 @@ class Molecules:
     name = "molecules"
     spec = Tokens(VOCAB, MAX_LENGTH)
     properties: Mapping[str, Number | Category] = PROPERTIES
+    given: Mapping[str, str] = GIVEN
 
     def read(self, source: Path, column: str | None = None) -> Reading:
         return files.read(source, column)
@@ -66,7 +70,18 @@ class Molecules:
         return measure(item.mol, names)
 
     def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Constraint:
-        return _grammar(max_length)
+        return grammar(max_length)
+
+    def parse(self, text: str) -> Molecule:
+        return Molecule.from_smiles(text)
+
+    def similarity(self, item: Molecule, others: Sequence[Molecule]) -> list[float]:
+        from genesis_domains.molecules.profile import tanimoto
+
+        return tanimoto(item.mol, [other.mol for other in others])
+
+    def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> CompletionTask:
+        return CompletionTask(given, target)
 
     def picture(self, items: Sequence[Molecule], captions: Sequence[str], target: Path) -> None:
         picture.draw(items, captions, target)
@@ -89,7 +104,8 @@ class Molecules:
 
 
 @cache
-def _grammar(max_length: int) -> Constraint:
+def grammar(max_length: int) -> SmilesGrammar:
+    """The automaton for sequences of so many tokens; its tables are made once."""
     from genesis_domains.molecules.grammar import SmilesGrammar
 
     return SmilesGrammar(max_length)

@@ -122,7 +122,7 @@ class SmilesGrammar:
         return torch.zeros(rows, st.WORDS, dtype=torch.int32, device=device)
 
     def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
-        """``[B, V]`` bool: tokens after which the dues fit in what remains."""
+        """``[B, V]`` bool: tokens after which the dues fit in what remains, the same for all rows or ``[B]``."""
         tables, head = self._tables(state.device), st.Head.of(state)
         dues = Dues(state, head, remaining)
         atom = dues.attached()

@@ -12,7 +12,7 @@ from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
+from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
@@ -109,6 +109,12 @@ def _morgan() -> rdFingerprintGenerator.FingerprintGenerator64:
 def fingerprint(mol: Chem.Mol) -> NDArray[np.uint8]:
     """``[W]``: the Morgan fingerprint of radius 2 (Rogers and Hahn, 2010), packed as ``numpy.packbits`` does."""
     return np.packbits(_morgan().GetFingerprintAsNumPy(mol))
+
+
+def tanimoto(mol: Chem.Mol, others: Sequence[Chem.Mol]) -> list[float]:
+    """The Tanimoto similarity of the fingerprints of a molecule and of each of the others."""
+    bits = [_morgan().GetFingerprint(other) for other in others]
+    return list(DataStructs.BulkTanimotoSimilarity(_morgan().GetFingerprint(mol), bits))
 
 
 def fragments(mol: Chem.Mol) -> list[str]:

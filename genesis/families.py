@@ -1,0 +1,111 @@
+"""The families of models: what each is trained as, and how each draws. One word in Python, flag and checkpoint.
+
+transformer  one token after the other (``models/transformer.py``)
+vae          a latent from a Gaussian, written by a decoder (``models/vae.py``)
+diffusion    a latent from noise, over the latents of a VAE (``models/denoiser.py``)
+gan          a latent from a game, over the latents of a VAE (``models/gan.py``)
+masked       all tokens at once, the surest first (``models/masked.py``)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genesis import ops
+from genesis.checkpoint import Config, Family, Model, ModelConfig
+from genesis.data.batches import collate
+from genesis.data.encoded import Encoded
+from genesis.decoding.continuous import ContinuousDecoder
+from genesis.decoding.latent import LatentDecoder
+from genesis.decoding.loop import Decoder
+from genesis.decoding.masked import MaskedDecoder
+from genesis.errors import UsageError
+from genesis.models.denoiser import DenoiserConfig, DiffusionConfig, LatentDiffusion
+from genesis.models.gan import GANConfig, LatentGAN
+from genesis.models.masked import MaskedConfig, MaskedDiffusion
+from genesis.models.transformer import Size, Transformer, TransformerConfig
+from genesis.models.vae import VAE, VAEConfig
+from genesis.nn.conditioner import ConditionField
+
+OVER_LATENTS = ("diffusion", "gan")  # what needs a VAE that was trained before
+WITH_LATENTS = ("vae", *OVER_LATENTS)
+GUIDED = ("transformer", "diffusion", "masked")  # what can extrapolate from unconditional to conditional
+WALKING = ("diffusion", "masked")  # what takes a number of steps
+SEEN = 4_096  # items whose latents give the scale of a prior
+AT_ONCE = 256  # items encoded together
+
+
+def shape(
+    family: Family, size: Size, vocab: int, room: int, fields: tuple[ConditionField, ...], vae: Config | None
+) -> ModelConfig:
+    """The config of a new model for sequences of ``room`` positions; ``vae`` is the checkpoint's that a prior needs."""
+    match family, vae.model if vae else None:
+        case "transformer", None:
+            return TransformerConfig.of(size, vocab, room, fields)
+        case "vae", None:
+            return VAEConfig.of(size, vocab, room, fields)
+        case "masked", None:
+            return MaskedConfig.of(size, vocab, room, fields)
+        case "diffusion", VAEConfig() as of:
+            denoiser = DenoiserConfig.of(size, of.latents, of.latent_dim, fields)
+            return DiffusionConfig(vae=of, denoiser=denoiser)
+        case "gan", VAEConfig() as of:
+            return GANConfig.of(size, of, fields)
+    if family in OVER_LATENTS:
+        what = f"this is a checkpoint of {vae.family}" if vae else "none was given"
+        raise UsageError(f"family={family} is trained over the latents of a VAE, and {what}; train one, then give vae=")
+    raise UsageError(f"family={family} needs no VAE; leave vae= out")
+
+
+def take_over(model: Model, vae: Model, corpus: Encoded) -> None:
+    """Give a prior the weights of its VAE, and the scale of that one's latents on the corpus."""
+    assert isinstance(model, LatentDiffusion | LatentGAN)
+    assert isinstance(vae, VAE)
+    model.vae.load_state_dict(vae.state_dict())
+    model.vae.fill_tables()
+    model.measure(latents_of(vae, corpus, np.flatnonzero(~corpus.held_out)[:SEEN]))
+
+
+@torch.inference_mode()
+def latents_of(vae: VAE, corpus: Encoded, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    """``[N, L, K]``: a draw from q(z | x) of the given rows of a corpus, on the CPU."""
+    device = vae.enter.weight.device
+    torch.manual_seed(0)
+    parts = []
+    for first in range(0, len(rows), AT_ONCE):
+        q = vae.encode(collate(corpus, rows[first : first + AT_ONCE]).tokens.to(device))
+        parts.append(q.sample(torch.randn_like(q.mu)).cpu())
+    return torch.cat(parts)
+
+
+def decoder(model: Model, vocab: int) -> Decoder | ContinuousDecoder | LatentDecoder | MaskedDecoder:
+    """What draws from a model; of a transformer, recorded steps over slots where the kernels run, else the loop."""
+    match model:
+        case Transformer():
+            device, of = model.embed.weight.device, model.config
+            widths = {"token_sampler": vocab, "decode_attention": of.dim // of.heads, "modulated_norm": of.dim}
+            if device.type == "cuda" and all(ops.path(op, device, width)[0] for op, width in widths.items()):
+                return ContinuousDecoder(model, vocab)
+            return Decoder(model, vocab)
+        case MaskedDiffusion():
+            return MaskedDecoder(model, vocab)
+        case _:
+            return LatentDecoder(model, vocab)
+
+
+def check_drawing(config: Config, guidance: float, steps: int, sampler: str) -> None:
+    """Refuse what a model of this family cannot be asked for."""
+    family = config.family
+    if guidance != 1 and not config.model.fields:
+        raise UsageError("guidance needs a model trained with properties; this one has none")
+    if guidance != 1 and family not in GUIDED:
+        raise UsageError(
+            f"guidance={guidance:g} extrapolates, which a model of the family {family} cannot; leave it at 1, or use "
+            f"one of {', '.join(GUIDED)}"
+        )
+    if (steps or sampler) and family not in WALKING:
+        raise UsageError(f"steps and sampler belong to {' and '.join(WALKING)}; this model is of the family {family}")
+    if steps == 1 and family == "diffusion":
+        raise UsageError("steps=1: a sampler needs at least 2")

@@ -1,0 +1,216 @@
+"""A variational autoencoder of sequences: log p(x | c) >= E_q[log p(x | z)] - KL(q(z | x) || p(z | c)).
+
+The decoder reads z alone, so that z says everything about an item; conditions shape the prior (Kingma and Welling 2014;
+Sohn et al. 2015 for the conditional prior). Every number of z has ``free_nats`` for nothing (free bits, Kingma et al.
+2016, equation 15), and the KL enters over the first part of a training (Bowman et al. 2016): a decoder as strong as
+this one would else learn to do without z before z says anything.
+
+B  batch    T  tokens    D  width    L  latent vectors    K  numbers in each    P  properties
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from genesis.models.transformer import Size, Transformer, TransformerConfig
+from genesis.nn.block import Block, rotary_table
+from genesis.nn.conditioner import Conditioner, ConditionField, embedding
+from genesis.ops import modulated_norm
+
+LATENTS = {"tiny": (4, 16, 1), "small": (8, 32, 4), "base": (12, 32, 6), "large": (16, 64, 8)}  # L, K, encoder depth
+FREE_NATS = 0.25  # of each number: 64 nats for the 256 of a small model, where a MOSES molecule holds about 19
+ACTIVE = 0.01  # variance of a mean over items from which a number counts as used (Burda et al. 2016, section 5)
+FIRST_LOGVAR = -3.0
+ANNEAL = 0.2  # share of a training over which the weight of the KL grows from 0 to 1
+
+
+class VAEConfig(BaseModel):
+    """The shape of a VAE, as ``config.json`` records it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    kind: Literal["vae"] = "vae"
+    decoder: TransformerConfig  # its first ``latents`` positions hold z
+    encoder_depth: int = Field(ge=1, le=128)
+    latents: int = Field(ge=1, le=1_024)
+    latent_dim: int = Field(ge=1, le=4_096)
+    cond_dim: int = Field(ge=8, le=8_192)
+    free_nats: float = Field(default=FREE_NATS, ge=0, le=100)
+    fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
+
+    @model_validator(mode="after")
+    def _fits(self) -> VAEConfig:
+        if self.decoder.fields:
+            raise ValueError("the decoder of a VAE reads z alone; the fields belong to the prior")
+        if self.decoder.max_length < self.latents + 2:
+            raise ValueError(f"{self.decoder.max_length} positions have no room for {self.latents} latents and tokens")
+        return self
+
+    @classmethod
+    def of(cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...]) -> VAEConfig:
+        """The one dial: everything else follows from ``size``."""
+        latents, latent_dim, encoder_depth = LATENTS[size]
+        decoder = TransformerConfig.of(size, vocab, max_length + latents, ())
+        return cls(decoder=decoder, encoder_depth=encoder_depth, latents=latents, latent_dim=latent_dim,
+                   cond_dim=decoder.cond_dim, fields=fields)  # fmt: skip
+
+    @property
+    def vocab(self) -> int:
+        return self.decoder.vocab
+
+    @property
+    def max_length(self) -> int:
+        """Tokens fed to the decoder, ``<bos>`` among them."""
+        return self.decoder.max_length - self.latents
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A diagonal Gaussian over z, ``[B, L, K]`` each."""
+
+    mu: Tensor
+    logvar: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        return self.mu + (self.logvar / 2).exp() * noise
+
+    def kl(self, prior: Normal) -> Tensor:
+        """KL(self || prior) of each number: ``(ln(s_p/s_q) + (s_q^2 + (m_q - m_p)^2) / s_p^2 - 1) / 2``."""
+        gap = self.logvar - prior.logvar
+        return 0.5 * (gap.exp() + (self.mu - prior.mu).square() * (-prior.logvar).exp() - 1 - gap)
+
+
+class Encoder(nn.Module):
+    """``tokens [B, T]`` to q(z | x): ``L`` learned queries that look at all tokens, and become the latents."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        shape = config.decoder
+        d = shape.dim
+        self.latents, self.positions, self.head_dim = config.latents, shape.max_length + 1, d // shape.heads
+        self.embed = embedding(shape.vocab, d)
+        self.query = nn.Parameter(torch.empty(config.latents, d))
+        self.blocks = nn.ModuleList(
+            Block(d, shape.heads, shape.kv_heads, shape.ff_dim, None) for _ in range(config.encoder_depth)
+        )
+        self.out = nn.Linear(d, 2 * config.latent_dim)
+        self.register_buffer("cos", None, persistent=False)
+        self.register_buffer("sin", None, persistent=False)
+        if not self.query.is_meta:
+            self.fill_tables()
+            nn.init.normal_(self.embed.weight, std=0.5)
+            nn.init.normal_(self.query, std=0.5)
+            with torch.no_grad():  # means of unit variance, known well: the decoder learns early to rely on them
+                nn.init.normal_(self.out.weight[: config.latent_dim], std=d**-0.5)
+                nn.init.zeros_(self.out.weight[config.latent_dim :])
+                nn.init.zeros_(self.out.bias[: config.latent_dim])
+                nn.init.constant_(self.out.bias[config.latent_dim :], FIRST_LOGVAR)
+
+    def fill_tables(self) -> None:
+        self.cos, self.sin = rotary_table(self.positions, self.head_dim)
+
+    def forward(self, tokens: Tensor) -> Normal:
+        x = torch.cat((self.query.expand(len(tokens), -1, -1), self.embed(tokens)), 1)
+        keep = torch.cat((tokens.new_ones(len(tokens), self.latents), tokens), 1) != 0
+        cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
+        branch = gate = None
+        blocks = cast(Sequence[Block], self.blocks)
+        for block in blocks:
+            m = block.modulation(x)
+            x, branch = block(x, branch, gate, m, cos, sin, keep=keep)
+            gate = m.gate_f
+        one = x.new_ones(1, 1, x.shape[-1])
+        _, y = modulated_norm(x, branch, gate, one, torch.zeros_like(one))
+        mu, logvar = _wide(self.out(y[:, : self.latents])).chunk(2, -1)
+        return Normal(mu, logvar.clamp(-12, 6))
+
+
+class VAE(nn.Module):
+    """Encoder, decoder, and the Gaussian prior that conditions move."""
+
+    beta: Tensor
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.enter = nn.Linear(config.latent_dim, config.decoder.dim)
+        self.decoder = Transformer(config.decoder)
+        self.conditioner = Conditioner(config.fields, config.cond_dim)
+        self.prior_head = nn.Linear(config.cond_dim, 2 * config.latents * config.latent_dim)
+        self.figures: dict[str, Tensor] = {}
+        self.register_buffer("beta", torch.ones(()), persistent=False)
+        if not self.enter.weight.is_meta:  # the prior starts as the standard normal
+            nn.init.zeros_(self.prior_head.weight)
+            nn.init.zeros_(self.prior_head.bias)
+
+    def fill_tables(self) -> None:
+        """Compute the buffers, which follow from the config and are not stored in a checkpoint."""
+        self.encoder.fill_tables()
+        self.decoder.fill_tables()
+        self.conditioner.fill_tables()
+        self.beta = torch.ones(())
+
+    def pace(self, done: float) -> None:
+        """Set the weight of the KL for a training of which the share ``done`` is over."""
+        self.beta.fill_(min(1.0, done / ANNEAL))
+
+    def encode(self, tokens: Tensor) -> Normal:
+        """q(z | x) of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0)."""
+        out: Normal = self.encoder(tokens)
+        return out
+
+    def prior(self, values: Tensor) -> Normal:
+        """p(z | c) for ``values [B, P]``."""
+        mu, logvar = _wide(self.prior_head(self.conditioner(values))).chunk(2, -1)
+        shape = (-1, self.config.latents, self.config.latent_dim)
+        return Normal(mu.view(shape), logvar.view(shape))
+
+    def prefix(self, z: Tensor) -> Tensor:
+        """``[B, L, D]``: z as the decoder reads it."""
+        out: Tensor = self.enter(z)
+        return out
+
+    def nats(self, tokens: Tensor, z: Tensor) -> Tensor:
+        """-log p(x | z), summed over the batch."""
+        return self.decoder.nats(tokens, z.new_empty(len(tokens), 0), self.prefix(z))
+
+    def bound(self, tokens: Tensor, values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Normal]:
+        """-log p(x | z) of one z, the KL of each number ``[B, L, K]``, and q: their sums bound -log p(x | c)."""
+        q = self.encode(tokens)
+        return self.nats(tokens, q.sample(noise)), q.kl(self.prior(values)), q
+
+    def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
+        """The bound summed over the batch, with ``free_nats`` of each number's mean KL for nothing, and ``beta``.
+
+        Rows that are padding alone count for nothing.
+        """
+        noise = torch.randn(len(tokens), self.config.latents, self.config.latent_dim, device=tokens.device)
+        nats, kl, q = self.bound(tokens, values, noise)
+        real = (tokens[:, 0] != 0).float()
+        count = real.sum().clamp(min=1)
+        rate = (kl * real[:, None, None]).sum(0) / count
+        with torch.no_grad():
+            self.figures = {
+                "reconstruction": nats.detach() / count,
+                "kl": rate.detach().sum(),
+                "active": active(q.mu.detach()[: int(count)]),
+            }
+        return nats + self.beta * count * rate.clamp(min=self.config.free_nats).sum()
+
+
+def active(mu: Tensor) -> Tensor:
+    """How many of the ``L K`` numbers are used: those whose mean ``[N, L, K]`` varies over items by ``ACTIVE``."""
+    return (mu.var(0, correction=0) > ACTIVE).sum()
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

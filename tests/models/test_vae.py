@@ -1,0 +1,164 @@
+"""The VAE against closed forms: KL of Gaussians, the bound, padding, free bits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torch.distributions import Normal as TorchNormal
+from torch.distributions import kl_divergence
+
+from genesis.models.transformer import TransformerConfig
+from genesis.models.vae import VAE, Normal, VAEConfig, active
+from genesis.nn.conditioner import NumberField
+
+FIELDS = (NumberField(name="length", mean=3, std=1, quantiles=()),)
+SHAPE = VAEConfig(
+    decoder=TransformerConfig(
+        vocab=6, max_length=9, dim=16, depth=1, heads=2, kv_heads=1, ff_dim=16, cond_dim=8
+    ),
+    encoder_depth=1, latents=1, latent_dim=1, cond_dim=8, fields=FIELDS,
+)  # fmt: skip
+TOKENS = torch.tensor([[1, 3, 4, 5, 2], [1, 3, 2, 0, 0], [1, 5, 5, 2, 0]])
+ABSENT = torch.full((3, 1), math.nan)
+
+
+def make(**changes: object) -> VAE:
+    torch.manual_seed(0)
+    model = VAE(SHAPE.model_copy(update=changes)).double()
+    with torch.no_grad():  # as after some training: nothing is at zero
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model.eval()
+
+
+def test_kl_is_that_of_two_gaussians() -> None:
+    torch.manual_seed(0)
+    mq, lq, mp, lp = torch.randn(4, 5, 2, 3, dtype=torch.float64)
+    expected = kl_divergence(TorchNormal(mq, (lq / 2).exp()), TorchNormal(mp, (lp / 2).exp()))
+    torch.testing.assert_close(Normal(mq, lq).kl(Normal(mp, lp)), expected)
+    assert float(Normal(mq, lq).kl(Normal(mq, lq)).abs().max()) == 0
+
+
+def grid(low: float = -12, high: float = 12, points: int = 4_001) -> tuple[Tensor, float]:
+    return torch.linspace(low, high, points, dtype=torch.float64), (high - low) / (points - 1)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_the_bound_holds_and_its_gap_is_the_kl_to_the_true_posterior(row: int) -> None:
+    """One latent number: everything is an integral over a line, and log p(x) - ELBO = KL(q || p(z | x))."""
+    model, tokens, values = make(), TOKENS[row : row + 1], torch.tensor([[2.5]], dtype=torch.float64)
+    z, dz = grid()
+    with torch.no_grad():
+        q, prior = model.encode(tokens), model.prior(values)
+        log_x = torch.stack([-model.nats(tokens, point.view(1, 1, 1)) for point in z[::10]])
+        log_x = torch.from_numpy(__import__("numpy").interp(z, z[::10], log_x))
+        log_prior = TorchNormal(prior.mu, (prior.logvar / 2).exp()).log_prob(z).flatten()
+        log_q = TorchNormal(q.mu, (q.logvar / 2).exp()).log_prob(z).flatten()
+        kl = q.kl(prior)
+    evidence = float(torch.logsumexp(log_x + log_prior, 0)) + math.log(dz)
+    elbo = float((log_q.exp() * log_x).sum() * dz - kl.sum())
+    gap = float((log_q.exp() * (log_q - (log_x + log_prior - evidence))).sum() * dz)
+    assert elbo < evidence
+    assert evidence - elbo == pytest.approx(gap, abs=1e-4)
+
+
+def test_padding_changes_no_latent() -> None:
+    model = make(latents=2, latent_dim=3)
+    with torch.no_grad():
+        wide, alone = model.encode(TOKENS), model.encode(TOKENS[1:2, :3])
+    torch.testing.assert_close(wide.mu[1:2], alone.mu)
+    torch.testing.assert_close(wide.logvar[1:2], alone.logvar)
+
+
+def test_the_decoder_reads_z_and_conditions_move_the_prior_alone() -> None:
+    model = make()
+    z = torch.tensor([-1.0, 1.0], dtype=torch.float64).view(2, 1, 1)
+    two = TOKENS[:1].expand(2, -1)
+    with torch.no_grad():
+        assert float(model.nats(two[:1], z[:1])) != float(model.nats(two[:1], z[1:]))
+        assert not torch.equal(model.prior(torch.tensor([[1.0]])).mu, model.prior(torch.tensor([[4.0]])).mu)
+        assert model.encode(TOKENS).mu.shape == (3, 1, 1)
+
+
+def test_a_new_model_has_a_standard_normal_prior() -> None:
+    torch.manual_seed(0)
+    prior = VAE(VAEConfig.of("tiny", 16, 12, FIELDS)).prior(torch.tensor([[2.0], [math.nan]]))
+    assert prior.mu.shape == (2, 4, 16)
+    assert not prior.mu.any()
+    assert not prior.logvar.any()
+
+
+def test_loss_is_the_bound_when_nothing_is_free() -> None:
+    model = make(free_nats=0.0).float()
+    torch.manual_seed(3)
+    loss = model.loss(TOKENS, ABSENT)
+    torch.manual_seed(3)
+    nats, kl, _ = model.bound(TOKENS, ABSENT, torch.randn(3, 1, 1))
+    assert float(loss) == pytest.approx(float(nats + kl.sum()), rel=1e-5)
+
+
+def test_free_nats_cost_nothing_and_push_no_latent_away() -> None:
+    model = make(free_nats=100.0).float()
+    torch.manual_seed(3)
+    loss = model.loss(TOKENS, ABSENT)
+    torch.manual_seed(3)
+    nats, _, _ = model.bound(TOKENS, ABSENT, torch.randn(3, 1, 1))
+    assert float(loss) == pytest.approx(float(nats) + 3 * 100, rel=1e-5)
+    loss.backward()
+    assert float(model.prior_head.weight.grad.abs().max()) == 0
+
+
+def test_rows_of_padding_count_for_nothing() -> None:
+    model = make().float()
+    filled = torch.cat((TOKENS, torch.zeros(5, 5, dtype=torch.int64)))
+    losses = []
+    for tokens in (TOKENS, filled):
+        torch.manual_seed(0)
+        noise = torch.randn(8, 1, 1)[: len(tokens)]
+        nats, kl, _ = model.bound(tokens, torch.full((len(tokens), 1), math.nan), noise)
+        losses.append(float(nats + kl[:3].sum()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert math.isfinite(float(model.loss(filled, torch.full((8, 1), math.nan))))
+
+
+def test_active_numbers_are_those_that_tell_items_apart() -> None:
+    mu = torch.zeros(100, 2, 3)
+    mu[:, 0, 1] = torch.randn(100)
+    mu[:, 1, 2] = 5.0  # says something, and the same of everybody
+    assert int(active(mu)) == 1
+
+
+def test_it_learns_to_write_back_what_it_read() -> None:
+    """Four words: two bits need 1.39 nats, and what is left of the reconstruction goes to nothing."""
+    words = torch.tensor([[1, 3, 3, 2], [1, 4, 5, 2], [1, 5, 3, 2], [1, 3, 4, 2]])
+    torch.manual_seed(0)
+    model = VAE(VAEConfig.of("tiny", 6, 6, ()))
+    adam = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(120):
+        model.pace(step / 240)
+        adam.zero_grad()
+        model.loss(words.repeat(8, 1), torch.empty(32, 0)).backward()
+        adam.step()
+    with torch.no_grad():
+        q = model.encode(words)
+        assert float(model.nats(words, q.mu)) / 4 < 0.1
+        assert float(model.nats(words, q.mu.roll(1, 0))) / 4 > 2  # another word's latent writes another word
+    assert int(model.figures["active"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latents": 8}, "9 positions have no room for 8 latents"),
+        ({"decoder": {**SHAPE.decoder.model_dump(), "fields": FIELDS}}, "reads z alone"),
+        ({"free_nats": -1}, "greater than or equal to 0"),
+        ({"kind": "gan"}, "vae"),
+    ],
+)
+def test_what_is_no_vae(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        VAEConfig.model_validate({**SHAPE.model_dump(), **change})
