@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch.nn.utils.rnn import pad_sequence
 
 import genesis
 from genesis import checkpoint, exploring, families, registry, rng, train
@@ -28,7 +29,7 @@ from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import BOS, EOS, Completed, Completion, Constrained, Domain, Label
+from genesis.domain import BOS, EOS, PAD, Completed, Completion, Constrained, Domain, Label
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
@@ -46,6 +47,7 @@ LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": 
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 LIKELIEST = 4  # ways of writing what is given that are used, of each group
+SCORED = 64  # sequences whose likelihood is worked out together
 SPAWN = 2_000  # items from which worker processes pay for their start (about 3 s)
 
 OnProgress = Callable[[int, int, str], None]
@@ -386,15 +388,23 @@ class Engine:
             shortest = min((len(way) for group in groups for way in group), default=0)
             why = f"takes {shortest} tokens, and this model writes at most {room}" if shortest else "cannot be written"
             raise UsageError(f"{given!r}: what is given {why}")
-        nats = [{i: self._nats(group[i]) for i in kept} for group, kept in zip(groups, fits, strict=True)]
+        flat = iter(self._nats([group[i] for group, kept in zip(groups, fits, strict=True) for i in kept]))
+        nats = [{i: next(flat) for i in kept} for kept in fits]
         return tuple(tuple(sorted(cost, key=cost.__getitem__)[:LIKELIEST]) for cost in nats)
 
     @torch.inference_mode()
-    def _nats(self, tokens: torch.Tensor) -> float:
+    def _nats(self, ways: Sequence[torch.Tensor]) -> list[float]:
+        """-log p of each sequence, no condition given."""
         assert isinstance(self.model, Transformer)
-        framed = torch.cat((tokens.new_tensor([BOS]), tokens, tokens.new_tensor([EOS])))[None].to(self.device)
-        absent = torch.full((1, len(self.properties)), float("nan"), device=self.device)
-        return float(self.model.nats(framed, absent))
+        framed = [torch.cat((w.new_tensor([BOS]), w, w.new_tensor([EOS]))) for w in ways]
+        out: list[float] = []
+        for first in range(0, len(framed), SCORED):
+            tokens = pad_sequence(framed[first : first + SCORED], batch_first=True).to(self.device)
+            absent = torch.full((len(tokens), len(self.properties)), float("nan"), device=self.device)
+            log_p = self.model(tokens[:, :-1], absent).float().log_softmax(-1)
+            each = log_p.gather(-1, tokens[:, 1:, None])[..., 0] * (tokens[:, 1:] != PAD)
+            out += (-each.sum(1)).tolist()
+        return out
 
     def draw(
         self,
