@@ -221,8 +221,8 @@ class Completing(Protocol):
 class Weighing(Protocol):
     """A task that can write what is given in several ways, and asks the model which of them it finds likely."""
 
-    def weigh(self, nats: Callable[[Sequence[int]], float], room: int) -> None:
-        """Choose, before the first pass. ``nats`` is -log p of whole sequences of at most ``room`` tokens."""
+    def weigh(self, nats: Callable[[Sequence[Tensor]], Sequence[float]], room: int) -> None:
+        """Choose, before the first pass. ``nats`` gives -log p of sequences ``[T]`` of at most ``room`` tokens."""
         ...
 
 

@@ -43,6 +43,8 @@ def engine() -> Engine:
             model.decoder.head.bias[IDS[token]] += 3
         model.decoder.head.bias[2] += 2
         model.decoder.head.weight *= 20  # what z says decides between them
+        for block in model.decoder.layers:
+            block.out.weight *= 30
     return engine_of(model, "vae")
 
 

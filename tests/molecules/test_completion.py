@@ -12,7 +12,7 @@ from rdkit import Chem
 from torch import Tensor
 
 from genesis import rng
-from genesis.domain import BOS, EOS, PAD, Completed
+from genesis.domain import BOS, EOS, PAD, Completing, Weighing
 from genesis.errors import UsageError
 from genesis_domains.molecules import DOMAIN
 from genesis_domains.molecules.completion import MoleculeCompletion
@@ -56,7 +56,25 @@ def walk(completion: MoleculeCompletion, rows: int, seed: int, room: int = ROOM)
 
 
 def test_the_domain_has_the_power() -> None:
-    assert isinstance(DOMAIN, Completed)
+    assert isinstance(DOMAIN, Completing)
+    assert isinstance(DOMAIN.task({"complete": MOTIF}, {}), Weighing)
+
+
+def test_the_likeliest_ways_are_kept() -> None:
+    task = DOMAIN.task({"complete": SCAFFOLD}, {})
+    task.weigh(lambda ways: [float(len(ways) - i) for i in range(len(ways))], ROOM)
+    (kept,) = task.ways
+    last = len(task.completion.ways[0]) - 1
+    assert kept == (last, last - 1, last - 2, last - 3)
+    with pytest.raises(UsageError, match=r"takes \d+ tokens, and this model writes at most 5"):
+        task.weigh(lambda ways: [0.0] * len(ways), 5)
+
+
+def test_a_draft_is_a_function_of_seed_and_index() -> None:
+    task = DOMAIN.task({"complete": MOTIF}, {})
+    assert task.begin(3, 1) == task.begin(3, 1)
+    assert len({task.begin(index, seed) for index in range(4) for seed in range(3)}) == 12
+    assert all(0 <= u < 1 for u in task.begin(0, 0))
 
 
 @pytest.mark.parametrize(("text", "anywhere"), GIVEN)

@@ -17,7 +17,8 @@ from genesis_domains.molecules.molecule import Molecule, _quiet
 
 POINT = "*"
 MOST_POINTS = 12
-SPELLINGS = 48  # random SMILES tried for each way of growing
+SPELLINGS = 48  # random SMILES that are tried
+FEW = 8  # of them, for each of the many places of growth
 PLACES = 24  # sets of atoms at which a fragment without points is grown
 GROWN = 3  # points of such a set, at most
 HOW = "write an attachment point as [*:1]"
@@ -74,7 +75,7 @@ class Given:
         Of two fragments the first ends in ``*`` and the second goes on from there.
         """
         if self.grown:
-            groups = [_written(part) for part in _opened(self.parts[0])]
+            groups = [_written(part, FEW) for part in _opened(self.parts[0])]
         elif len(self.parts) == 1:
             groups = [_written(self.parts[0])]
         else:
@@ -166,9 +167,9 @@ def _kekule(mol: Chem.Mol) -> Chem.Mol:
     return copy
 
 
-def _written(mol: Chem.Mol) -> list[str]:
+def _written(mol: Chem.Mol, tried: int = SPELLINGS) -> list[str]:
     """Different random SMILES that do not begin with a point and are read back as the same."""
-    found = Chem.MolToRandomSmilesVect(_kekule(mol), SPELLINGS, randomSeed=1, kekuleSmiles=True)
+    found = Chem.MolToRandomSmilesVect(_kekule(mol), tried, randomSeed=1, kekuleSmiles=True)
     same = Chem.MolToSmiles(mol)
     return [text for text in dict.fromkeys(found) if not text.startswith(POINT) and _canonical(text) == same]
 

@@ -3,7 +3,8 @@
 A gap holds a substituent or a linker, which the grammar reads as a molecule of its own, begun by an atom that stands
 for what is given: fluorine, whose one bond the substituent takes, or the oxygen of an open ring, which the last atom of
 a linker could close. Where the grammar would allow ``<eos>``, the script may go on; in a linker it goes on when as many
-tokens as were drawn for it are written and its last atom can take a bond. Ring numbers that are open in the script are
+tokens as were drawn for it are written and its last atom can take a bond; if that is in a branch, ``)`` is owed at the
+end. Ring numbers that are open in the script are
 skipped: number j of the gap is written as the j-th that is free.
 
     B  batch    S  state words of the grammar    N  scripts    M  places    V  vocabulary
@@ -28,7 +29,7 @@ POINT = IDS["*"]
 OPEN, CLOSE = IDS["("], IDS[")"]
 LATER = 4  # tokens kept for each gap that is still to come
 LONGEST_LINKER = 10  # tokens after which a linker ends at the next chance
-WORDS = 4  # of the state: script, place, tokens in this gap, tokens a linker has at least
+WORDS = 4  # of the state: script, place, tokens in this gap, tokens a linker has at least (then: branches owed)
 STEM, BRIDGE = ("F",), ("O", "1")  # what a gap is attached to, as the grammar is told
 
 
@@ -90,8 +91,8 @@ class Scripted:
 
     def start(self, rows: int, device: torch.device) -> Tensor:
         turn = torch.arange(rows) % len(self.which)
-        zero = torch.zeros_like(turn)
-        own = torch.stack((self.which[turn], zero, zero, self.least[turn]), 1).int()
+        zero, which = torch.zeros_like(turn), self.which[turn]
+        own = torch.stack((which, zero, zero, self.least[turn] * self.script.links.any(1)[which]), 1).int()
         return torch.cat((own.to(device), self.grammar.start(rows, device)), 1)
 
     def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
@@ -113,15 +114,16 @@ class Scripted:
         at, inner = _At(state, self.script), state[:, WORDS:].clone()
         rows = at.gap.nonzero()[:, 0]
         ends = at.gap & ~at.links & (token == at.written[:, EOS]) & (st.Head.of(inner).depth == 0)
-        jumps = torch.zeros_like(ends)
+        jumps, more = torch.zeros_like(ends), at.least - at.owes.long()
         if len(rows):
             told = at.written[rows].index_fill(1, torch.tensor([EOS], device=state.device), NONE)
             said = (told == token[rows, None]).long().argmax(1)  # the token as the grammar knows it
             inner[rows] = self.grammar.advance(inner[rows], said)
             jumps[rows] = at.links[rows] & (at.count[rows] + 1 >= at.least[rows]) & _closable(inner[rows])
-        place = at.place + torch.where(at.gap, 2 * ends + jumps, 1)
+            more = torch.where(jumps, st.Head.of(inner).depth, more)
+        place = at.place + torch.where(at.gap, 2 * ends + jumps, (~at.owes).long())
         count = torch.where(at.gap & ~ends & ~jumps, at.count + 1, 0)
-        own = torch.stack((state[:, 0].long(), place, count, at.least), 1).int()
+        own = torch.stack((state[:, 0].long(), place, count, more), 1).int()
         new = torch.cat((own, inner), 1)
         following = _At(new, self.script)
         begins = following.gap & (~at.gap | ends | jumps)
@@ -150,11 +152,16 @@ class _At:
         )
         self.gap = self.token == GAP
         self.count, self.least = own[:, 2], own[:, 3]
+        self.owes = (self.token == EOS) & (self.least > 0)
+        self.token = torch.where(self.owes, CLOSE, self.token)
+        # digits in a bracket are no ring numbers
+        bracket = st.Head.of(state[:, WORDS:]).mode >= sx.LEFT
+        self.written = torch.where(bracket[:, None], torch.arange(len(VOCAB), device=state.device), self.written)
 
 
 def _closable(inner: Tensor) -> Tensor:
-    """``[B]``: whether a linker may end here: no branch or ring of its own is open, and a bond is free."""
+    """``[B]``: whether a linker may end here: none of its rings is open, and a bond is free."""
     head = st.Head.of(inner)
     open_rings = (((st.slots(inner, head.high + 1) >> 1) & st.ATOM) > 0)[:, 1:]  # the first is the bridge's
     settled = (head.mode == sx.CHAIN) | (head.mode == sx.AFTER)
-    return settled & (head.depth == 0) & (head.free >= 1) & (head.nature != st.PROTON) & ~open_rings.any(1)
+    return settled & (head.branch == 0) & (head.free >= 1) & (head.nature != st.PROTON) & ~open_rings.any(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from genesis.domain import Constraint
 from genesis.errors import UsageError
 from genesis_domains.molecules.completion import MoleculeCompletion
 from genesis_domains.molecules.molecule import Molecule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GIVEN = {
     "complete": "SMILES with attachment points [*:1]: grown at each of its points; two fragments are linked.",
@@ -39,9 +42,9 @@ class CompletionTask:
         self.target = dict(target)
         self.ways: tuple[tuple[int, ...], ...] = ()
 
-    def weigh(self, nats: Callable[[Sequence[int]], float], room: int) -> None:
+    def weigh(self, nats: Callable[[Sequence[Tensor]], Sequence[float]], room: int) -> None:
         """Keep the likeliest ways of each group, among those that fit in ``room`` tokens."""
-        groups = [[way.tolist() for way in group] for group in self.completion.ways]
+        groups = self.completion.ways
         lengths = [len(way) for group in groups for way in group]
         if not lengths:
             raise UsageError(f"{self.text!r}: what is given cannot be written")
@@ -49,7 +52,9 @@ class CompletionTask:
             raise UsageError(
                 f"{self.text!r}: what is given takes {min(lengths)} tokens, and this model writes at most {room}"
             )
-        costs = [{i: nats(way) for i, way in enumerate(group) if len(way) <= room} for group in groups]
+        fits = [[i for i, way in enumerate(group) if len(way) <= room] for group in groups]
+        each = iter(nats([group[i] for group, kept in zip(groups, fits, strict=True) for i in kept]))
+        costs = [{i: next(each) for i in kept} for kept in fits]
         self.ways = tuple(tuple(sorted(cost, key=cost.__getitem__)[:LIKELIEST]) for cost in costs)
 
     def begin(self, index: int, seed: int) -> Chance:
