@@ -65,7 +65,10 @@ class MoleculeCompletion:
         sizes = torch.tensor([len(chosen) for chosen in ways if chosen])
         group = (chance[:, 0] * len(sizes)).long()
         which = (sizes.cumsum(0) - sizes)[group] + (chance[:, 1] * sizes[group]).long()
-        least = 1 + (chance[:, 2] * LONGEST_LINKER).long()
+        room = torch.tensor(
+            [max_length - len(self._spelled[g][way]) for g, chosen in enumerate(ways) for way in chosen]
+        )
+        least = (1 + (chance[:, 2] * LONGEST_LINKER).long()).minimum((room[which] // 2).clamp(min=1))
         return Scripted(grammar(max_length), scripts, which, least)
 
     def holds(self, item: Molecule) -> bool:
