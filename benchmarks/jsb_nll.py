@@ -23,7 +23,7 @@ import torch.nn.functional as F
 import genesis
 from genesis.data import fetch
 from genesis.domain import BOS, EOS
-from genesis_domains.music.jsb import chorale
+from genesis_domains.music.jsb import chorale, voiced
 
 VOICES, OPENING = 4, 16
 Frames = list[list[int]]
@@ -80,7 +80,8 @@ def table_nats(train: list[Frames], test: list[Frames]) -> float:
 
 def main() -> None:
     engine = genesis.load(sys.argv[1])
-    splits = json.loads((fetch.cached("jsb") / "Jsb16thSeparated.json").read_text())
+    published = json.loads((fetch.cached("jsb") / "jsb-chorales-16th.json").read_text())
+    splits = {name: [voiced(frames) for frames in pieces] for name, pieces in published.items()}
     known = {opening(frames) for frames in splits["train"]}
     rows = []
     for split in ("train", "valid", "test"):

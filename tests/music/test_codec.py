@@ -82,7 +82,8 @@ def test_chords_move_with_the_key():
     for key in ("C major", "Eb major"):
         up = shift(KEYS.index(key))
         track = line([60 + up, 64 + up, 67 + up, 72 + up])
-        pieces.append(Score((track,), (COMMON,), KEYS.index(key), None, (Harmony(0, up % 12, 0), Harmony(48, (7 + up) % 12, 2))))
+        chords = Harmony(0, up % 12, 0), Harmony(48, (7 + up) % 12, 2)
+        pieces.append(Score((track,), (COMMON,), KEYS.index(key), None, chords))
     assert codec.encode(pieces[0])[1:] == codec.encode(pieces[1])[1:]
     assert "chord:7:7" in words(pieces[0])
     assert [codec.decode(codec.encode(piece)) for piece in pieces] == pieces

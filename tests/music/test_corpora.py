@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import zipfile
 
 import pytest
@@ -12,16 +13,17 @@ from genesis.data import fetch, sources
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.sets import held_out
 from genesis_domains.music import DOMAIN, codec, corpora, records
-from genesis_domains.music.jsb import chorale
+from genesis_domains.music.jsb import chorale, voiced
 from genesis_domains.music.names import PROGRAMS
 
 ABC = "X:1\nT:One\nM:4/4\nL:1/4\nK:G\nGABc|d2B2|edcB|A4|]\n\nX:2\nT:Two\nM:4/4\nL:1/4\nK:D\nDFAd|f2A2|BcBF|E4|]\n"
 
 
 def chorale_xml(voices: int) -> bytes:
+    time = "<divisions>1</divisions><time><beats>4</beats><beat-type>4</beat-type></time>"
     parts = "".join(
-        f'<part id="P{v}"><measure><attributes><divisions>1</divisions><time><beats>4</beats><beat-type>4</beat-type></time>'
-        f"</attributes><note><pitch><step>C</step><octave>{5 - v}</octave></pitch><duration>4</duration></note></measure></part>"
+        f'<part id="P{v}"><measure><attributes>{time}</attributes><note><pitch><step>C</step><octave>{5 - v}</octave>'
+        "</pitch><duration>4</duration></note></measure></part>"
         for v in range(voices)
     )
     names = "".join(f'<score-part id="P{v}"/>' for v in range(voices))
@@ -116,6 +118,27 @@ def test_frames_become_notes_and_the_sequence_says_them_all():
         [next((n.pitch for n in track.notes if n.onset <= t * 6 < n.end), -1) for track in back.tracks]
         for t in range(len(frames))
     ] == frames
+
+
+def test_the_voices_that_rest_are_those_that_would_have_to_leap():
+    full = [72.0, 67.0, 64.0, 48.0]
+    assert voiced([full, [74.0, 64.0, 47.0], [], [45.0], full]) == [
+        [72, 67, 64, 48], [74, -1, 64, 47], [-1] * 4, [-1, -1, -1, 45], [72, 67, 64, 48],
+    ]  # fmt: skip
+
+
+def test_the_published_split(shared, tmp_path):
+    packed = shared / "data" / "jsb_chorales" / "jsb-chorales-16th.json.xz"
+    if not packed.is_file():
+        pytest.skip("no JSB chorales in `shared`")
+    plain = tmp_path / "jsb-chorales-16th.json"
+    plain.write_bytes(lzma.decompress(packed.read_bytes()))
+    corpora.build("jsb", {plain.name: plain}, tmp_path)
+    splits = {name: lines(tmp_path / f"{name}.jsonl") for name in ("train", "valid", "test")}
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 229, "valid": 76, "test": 77}
+    for row in splits["test"]:
+        score = records.from_json(row["score"])
+        assert codec.decode(codec.encode(score)) == score
 
 
 def cached(name: str):

@@ -30,7 +30,8 @@ def a_score(style: str, seed: int) -> Score:
     pitches = [67]
     while len(pitches) < (48 if meter == JIG else 64):
         pitches.append(min(max(pitches[-1] + rng.choice(moves), 55), 84))
-    return Score((line(pitches, length),), (meter,) * 8, 0, origin=Origin(style, source=f"{style} {seed}", family=f"{style}{seed}"))
+    origin = Origin(style, source=f"{style} {seed}", family=f"{style}{seed}")
+    return Score((line(pitches, length),), (meter,) * 8, 0, origin=origin)
 
 
 @pytest.fixture(scope="module")

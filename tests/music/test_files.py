@@ -42,7 +42,8 @@ def test_origins_and_chords_stay_in_a_line(duet):
         ({}, "KeyError: 'bars'"),
         ({"key": "H major", "bars": [["4/4", 1]], "tracks": []}, "not a score: ValueError"),
         ({"key": "C major", "bars": [["4/4", 10**9]], "tracks": []}, "1000000000 bars; at most 4,000"),
-        ({"key": "C major", "bars": [["4/4", 1]], "tracks": [{"instrument": "piano", "notes": [[0, 60]]}]}, "TypeError"),
+        ({"key": "C major", "bars": [["4/4", 1]], "tracks": [{"instrument": "piano", "notes": [[0, 60]]}]},
+         "TypeError"),
         ({"key": "C major", "bars": [["4/4", 1]], "tracks": [{"instrument": "piano", "notes": [[0, 60, 1e400]]}]},
          "OverflowError"),
         ({"key": "C major", "bars": 5, "tracks": []}, "TypeError"),
@@ -110,7 +111,7 @@ def test_sources_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*gone.mid: No such file"):
         files.read(tmp_path / "gone.mid")
     (tmp_path / "x.doc").touch()
-    with pytest.raises(InputError, match="unknown suffix '.doc'"):
+    with pytest.raises(InputError, match=r"unknown suffix '\.doc'"):
         files.read(tmp_path / "x.doc")
     (tmp_path / "x.jsonl").touch()
     with pytest.raises(InputError, match=r"x.jsonl holds no scores"):

@@ -79,7 +79,6 @@ def test_any_walk_keeps_what_is_given(hand, seed, share, room):
             assert inside == {n for n in score.tracks[track].notes if sheet.bar(n.onset) == bar}
 
 
-
 def test_nothing_free_gives_the_score_itself(duet):
     sheet = Sheet.of(duet, np.zeros(cells(duet), np.bool_))
     (tokens,) = walks(Frame(400, [sheet]), 1, 400, 0)

@@ -7,10 +7,12 @@ bars of 4/4 from the first frame are a frame of reference and no claim. A last b
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 
+from genesis_domains.music.chorale import RANGES
 from genesis_domains.music.families import family
 from genesis_domains.music.keyfinding import find_key
 from genesis_domains.music.names import meter_of, program_of
@@ -23,12 +25,33 @@ VOICES = 4
 
 
 def chorales(path: Path) -> dict[str, list[Score]]:
-    """Scores of each split of ``Jsb16thSeparated.json``."""
+    """Scores of each split of ``jsb-chorales-16th.json``."""
     splits = json.loads(path.read_text(encoding="utf-8"))
     return {
-        split: [chorale(frames, f"jsb {split} {number}") for number, frames in enumerate(splits[split])]
+        split: [chorale(voiced(frames), f"jsb {split} {number}") for number, frames in enumerate(splits[split])]
         for split in ("train", "valid", "test")
     }
+
+
+def voiced(frames: Sequence[Sequence[float]]) -> list[list[int]]:
+    """Frames ``[T][4]`` with ``REST`` where a voice is silent.
+
+    A published frame of fewer than four pitches (.4 % of them) does not say which voices rest: those that sing are the
+    ones for which the steps from their last pitches are the smallest together.
+    """
+    last = [sum(ends) // 2 for ends in RANGES]
+    out = []
+    for frame in frames:
+        pitches = list(map(int, frame))
+        singing = min(
+            combinations(range(VOICES), len(pitches)),
+            key=lambda voices: sum(abs(last[v] - p) for v, p in zip(voices, pitches, strict=True)),
+        )
+        row = [REST] * VOICES
+        for voice, pitch in zip(singing, pitches, strict=True):
+            row[voice] = last[voice] = pitch
+        out.append(row)
+    return out
 
 
 def chorale(frames: list[list[int]], source: str = "") -> Score:

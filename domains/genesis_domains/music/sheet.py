@@ -123,7 +123,8 @@ class Sheet:
         programs = tuple(mine if mine != ANY else its.program for mine, its in zip(self.programs, drawn, strict=True))
         free = self.free.copy()
         free[:, first:last] = False
-        return replace(self, programs=programs, notes=tuple(tracks), free=free, tempo=tempo if self.tempo == ANY else self.tempo)
+        stated = tempo if self.tempo == ANY else self.tempo
+        return replace(self, programs=programs, notes=tuple(tracks), free=free, tempo=stated)
 
     def repeated(self, first: int, last: int, place: int) -> Sheet:
         """Bars ``first`` to ``last`` once more from bar ``place``, in place of what stands there."""
