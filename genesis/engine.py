@@ -26,13 +26,13 @@ from genesis.data import sources
 from genesis.data.encoded import Encoded
 from genesis.decoding.loop import Decoded, Decoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Completing, Constrained, Constraint, Domain, Label, Task
+from genesis.domain import Completing, Constrained, Constraint, Domain, Label, Reporting, Task
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Size, Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
-from genesis.prepare import KEYS, prepare, prepared_corpus
+from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
 from genesis.targets import Target, Targets
 from genesis.train import Progress, TrainConfig
@@ -197,6 +197,8 @@ class Engine:
             profiles = Profiles.sample(data.encoded, data.fields, config.seed)
             if profiles:
                 profiles.write(out / "model")
+            if isinstance(engine.domain, Reporting):
+                engine.domain.learn(learned(domain, source, column, licence_tier), out / "model")
         group.wait()
         return engine
 
@@ -401,6 +403,7 @@ class Engine:
             log_prob=[d.log_prob for d in chosen],
             summary=report,
             novel=novel,
+            model=self._path,
             scale={field.name: field.std for field in targets.fields if isinstance(field, NumberField)},
         )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from genesis import __version__
-from genesis.domain import Asked, Audible, Domain, Number, Pictured, Screened
+from genesis.domain import Asked, Audible, Domain, Number, Pictured, Reporting, Screened
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.calibration import error
 from genesis.table import duration, number, share, table
@@ -126,6 +126,7 @@ class Hits:
     summary: Report
     novel: list[bool] | None = None
     scale: Mapping[str, float] = field(default_factory=dict)
+    model: Path | None = None  # the folder of the model that made them
 
     def __post_init__(self) -> None:
         columns: list[list[Any]] = [self.index, self.keys, self.log_prob, *self.measured.values(), *self.asked.values()]
@@ -174,6 +175,8 @@ class Hits:
                 columns[f"asked_{name}_high"] = [_end(want, 1) for want in wants]
             elif name in self.asked:
                 columns[f"asked_{name}"] = wants
+        if isinstance(self.domain, Reporting) and self.items:
+            columns |= {name: list(cells) for name, cells in self.domain.report(self.items, self.model).items()}
         columns["log_prob"] = self.log_prob
         if self.novel is not None:
             columns["novel"] = self.novel
