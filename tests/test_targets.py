@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from genesis.domain import Category, Number
+from genesis.domain import Category, Label, Number
 from genesis.errors import UnknownProperty, UsageError
 from genesis.nn.conditioner import CategoryField, NumberField
 from genesis.targets import Targets
@@ -111,3 +111,36 @@ def test_targets_are_alike_when_every_item_gets_the_same_numbers():
     assert check({}).alike
     assert not check({"logp": (1, 3)}).alike
     assert not check({"logp": [1.0, 2.0]}).alike
+
+
+MIXED = CategoryField(name="style", values=("bach", "irish", "polka"))
+STYLES = {"style": Label("where it comes from"), "kind": Category(("a", "b"), "which")}
+
+
+def test_a_mixture_has_shares_that_add_up_and_values_of_each_label():
+    targets = Targets.check({"style": "bach:3,polka:1"}, (MIXED,), STYLES)
+    found = targets.mixture(torch.arange(4), 0)
+    assert [share for share, _ in found] == [0.75, 0.25]
+    assert [values[:, 0].tolist() for _, values in found] == [[0.0] * 4, [2.0] * 4]
+    alone = Targets.check({"style": "irish"}, (MIXED,), STYLES).mixture(torch.arange(4), 0)
+    assert [share for share, _ in alone] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("bach:1,irsh:1", "'irsh' is not a label; did you mean 'irish'"),
+        ("bach:0,irish:1", "shares above 0"),
+        ("bach:x", "write a mixture as LABEL:SHARE"),
+        ("bach:1,bach:2", "write a mixture as LABEL:SHARE"),
+        (["bach:1,irish:1", "bach"], "a mixture is asked of all items alike"),
+    ],
+)
+def test_mixtures_that_cannot_be_meant(asked, said):
+    with pytest.raises(UsageError, match=said):
+        Targets.check({"style": asked}, (MIXED,), STYLES)
+
+
+def test_what_can_be_measured_is_not_mixed():
+    with pytest.raises(UsageError, match="not a label"):
+        Targets.check({"kind": "a:1,b:1"}, (CategoryField(name="kind", values=("a", "b")),), STYLES)

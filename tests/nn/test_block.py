@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genesis import ops
 from genesis.nn.block import QK_EPS, Block, rotary_table
+from genesis_kernels import reference
 
 D, H, G, FF, C = 24, 6, 2, 40, 5
 
@@ -99,3 +101,20 @@ def test_map_changes_all_six_vectors(block):
     once = block.modulation(torch.ones(1, C, dtype=torch.float64))
     for name in ("gain_a", "shift_a", "gate_a", "gain_f", "shift_f", "gate_f"):
         assert torch.equal(getattr(doubled, name), 2 * getattr(once, name))
+
+
+@pytest.mark.parametrize("T", [127, 128, 200])
+def test_the_fused_attention_of_long_sequences_is_the_reference(T):
+    seeded = [(4, 0), (2, 1), (2, 2)]  # heads, seed
+    q, k, v = (
+        torch.randn(2, h, T, 8, generator=torch.Generator().manual_seed(s), requires_grad=True) for h, s in seeded
+    )
+    mine, truth = ops.short_attention(q, k, v), reference.short_attention(q.double(), k.double(), v.double())
+    torch.testing.assert_close(mine, truth.float(), atol=2e-6, rtol=1e-5)
+    weight = torch.randn(mine.shape, generator=torch.Generator().manual_seed(9))
+    for a, b in zip(
+        torch.autograd.grad((mine * weight).sum(), (q, k, v)),
+        torch.autograd.grad((truth * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b.float(), atol=5e-6, rtol=1e-4)
