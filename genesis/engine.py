@@ -389,9 +389,10 @@ class Engine:
         report = Report(
             asked=count, drawn=drawn, returned=len(chosen),
             valid=valid / max(1, drawn), unique=distinct / max(1, drawn),
-            keep_best=keep_best, constrained=request.constrained, temperature=request.rules.temperature,
-            guidance=request.guidance, seed=request.seed, model=self.name, corpus=self.config.provenance.corpus,
-            licence=self.config.provenance.licence, seconds=seconds, interrupted=interrupted,
+            unseen=targets.unseen(), keep_best=keep_best, constrained=request.constrained,
+            temperature=request.rules.temperature, guidance=request.guidance, seed=request.seed,
+            model=self.name, corpus=self.config.provenance.corpus, licence=self.config.provenance.licence,
+            seconds=seconds, interrupted=interrupted,
         )  # fmt: skip
         return Hits(
             domain=self.domain,

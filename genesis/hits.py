@@ -50,6 +50,7 @@ class Report:
     inside: Mapping[str, float] = field(default_factory=dict)
     screened: Mapping[str, int] | None = None  # items of listed hazardous families; None: nobody looked
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
+    unseen: tuple[str, ...] = ()  # what was asked together and no training item has
     keep_best: int = 1
     constrained: bool = True
     temperature: float = 1.0
@@ -82,6 +83,9 @@ class Report:
             ("drawn", f"{self.drawn:,}", f"{share(self.valid)} valid, {share(self.unique)} valid and distinct"),
             ("returned", f"{self.returned:,}", ", ".join(filter(None, notes))),
         ]
+        if self.unseen:
+            which = ", nor ".join(self.unseen)
+            rows.append(("unseen", f"{len(self.unseen):,}", f"none of the training items looked at has {which}"))
         if self.screened is not None:
             rows.append(("screen", f"{sum(self.screened.values()):,}", self._families()))
         if self.seconds > 0:

@@ -9,6 +9,7 @@ import torch
 from genesis.domain import Category, Label, Number
 from genesis.errors import UnknownProperty, UsageError
 from genesis.nn.conditioner import CategoryField, NumberField
+from genesis.profiles import Profiles
 from genesis.targets import Targets
 
 GRID = tuple(np.linspace(-2, 4, 101).tolist())  # a corpus spread evenly over [-2, 4]
@@ -144,3 +145,24 @@ def test_mixtures_that_cannot_be_meant(asked, said):
 def test_what_can_be_measured_is_not_mixed():
     with pytest.raises(UsageError, match="not a label"):
         Targets.check({"kind": "a:1,b:1"}, (CategoryField(name="kind", values=("a", "b")),), STYLES)
+
+
+def test_what_no_training_item_has_is_named():
+    fields = (
+        MIXED,
+        CategoryField(name="kind", values=("a", "b")),
+        NumberField(name="size", mean=0, std=1, quantiles=GRID),
+    )
+    values = np.array([[0, 0, 1.0], [1, 1, 5.0]], np.float32)
+    known = {"style": Label("x"), "kind": Category(("a", "b"), "x"), "size": Number("", -9, 9, "x")}
+
+    def unseen(**asked):
+        return Targets.check(asked, fields, known, Profiles(values, fields)).unseen()
+
+    assert unseen(style="bach", kind="a", size=1.2) == ()
+    assert unseen(style="bach", kind="b") == ("style=bach with kind=b",)
+    assert unseen(style="polka", kind="b") == ("style=polka",)
+    assert unseen(style="bach", size=5.0) == ("style=bach with size=5",)
+    assert unseen(style="bach", size=(0.0, 9.0)) == ()
+    assert unseen(style="bach:1,irish:1", kind="a") == ()
+    assert Targets.check({"style": "polka"}, fields, known).unseen() == ()
