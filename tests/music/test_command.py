@@ -22,7 +22,7 @@ def music(engine, tmp_path, capsys, monkeypatch):
 
     def call(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = run(["music", *arguments, "--model", "tiny"])
+        code = run(["music", "--model", "tiny", *arguments])
         said = capsys.readouterr()
         return code, said.out, said.err
 
