@@ -46,6 +46,7 @@ __all__ = [
     "Property",
     "Reading",
     "Rejected",
+    "Reporting",
     "Screened",
     "Task",
     "Tokens",
@@ -285,6 +286,19 @@ class Evaluated(Protocol[ItemIn]):
         ``items`` holds None where an item asked for is not valid, so that fractions are of what was asked. ``corpus``
         gives the folder of a fetched corpus, or raises ResourceError with the command that fetches it.
         """
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol[ItemIn]):
+    """A domain that can say more of an item than its properties: what it owes to what the model learned from."""
+
+    def learn(self, items: Iterable[ItemIn], folder: Path) -> None:
+        """Write into ``folder``, beside the weights, what ``report`` needs of the training items."""
+        ...
+
+    def report(self, items: Sequence[ItemIn], folder: Path | None) -> Mapping[str, Sequence[Any]]:
+        """Columns, an entry an item, for files of items; ``folder`` holds the model, or None."""
         ...
 
 

@@ -28,7 +28,7 @@ from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import BOS, EOS, PAD, Completing, Domain, Label, Task, Weighing
+from genesis.domain import BOS, EOS, PAD, Completing, Domain, Label, Reporting, Task, Weighing
 from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
@@ -36,7 +36,7 @@ from genesis.metrics.sets import KeySet
 from genesis.models.inheritance import inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
 from genesis.nn.conditioner import NumberField
-from genesis.prepare import KEYS, prepare, prepared_corpus
+from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
 from genesis.targets import Target, Targets
 from genesis.train import Progress, TrainConfig
@@ -219,6 +219,8 @@ class Engine:
             profiles = Profiles.sample(data.encoded, fields, config.seed)
             if profiles:
                 profiles.write(out / "model")
+            if isinstance(engine.domain, Reporting):
+                engine.domain.learn(learned(domain, source, column, licence_tier), out / "model")
         group.wait()
         return engine
 
@@ -472,9 +474,10 @@ class Engine:
         report = Report(
             asked=count, drawn=drawn, returned=len(chosen),
             valid=valid / max(1, drawn), unique=distinct / max(1, drawn),
-            keep_best=keep_best, constrained=request.constrained, temperature=request.rules.temperature,
-            guidance=request.guidance, seed=request.seed, model=self.name, corpus=self.config.provenance.corpus,
-            licence=self.config.provenance.licence, seconds=seconds, interrupted=interrupted,
+            unseen=targets.unseen(), keep_best=keep_best, constrained=request.constrained,
+            temperature=request.rules.temperature, guidance=request.guidance, seed=request.seed,
+            model=self.name, corpus=self.config.provenance.corpus, licence=self.config.provenance.licence,
+            seconds=seconds, interrupted=interrupted,
         )  # fmt: skip
         return Hits(
             domain=self.domain,
@@ -486,6 +489,7 @@ class Engine:
             log_prob=[d.log_prob for d in chosen],
             summary=report,
             novel=novel,
+            model=self._path,
             scale={field.name: field.std for field in targets.fields if isinstance(field, NumberField)},
         )
 

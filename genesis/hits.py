@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from genesis import __version__
-from genesis.domain import Asked, Audible, Domain, Number, Pictured, Screened
+from genesis.domain import Asked, Audible, Domain, Number, Pictured, Reporting, Screened
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.calibration import error
 from genesis.table import duration, number, share, table
@@ -50,6 +50,7 @@ class Report:
     inside: Mapping[str, float] = field(default_factory=dict)
     screened: Mapping[str, int] | None = None  # items of listed hazardous families; None: nobody looked
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
+    unseen: tuple[str, ...] = ()  # what was asked together and no training item has
     keep_best: int = 1
     constrained: bool = True
     temperature: float = 1.0
@@ -82,6 +83,9 @@ class Report:
             ("drawn", f"{self.drawn:,}", f"{share(self.valid)} valid, {share(self.unique)} valid and distinct"),
             ("returned", f"{self.returned:,}", ", ".join(filter(None, notes))),
         ]
+        if self.unseen:
+            which = ", nor ".join(self.unseen)
+            rows.append(("unseen", f"{len(self.unseen):,}", f"none of the training items looked at has {which}"))
         if self.screened is not None:
             rows.append(("screen", f"{sum(self.screened.values()):,}", self._families()))
         if self.seconds > 0:
@@ -126,6 +130,7 @@ class Hits:
     summary: Report
     novel: list[bool] | None = None
     scale: Mapping[str, float] = field(default_factory=dict)
+    model: Path | None = None  # the folder of the model that made them
 
     def __post_init__(self) -> None:
         columns: list[list[Any]] = [self.index, self.keys, self.log_prob, *self.measured.values(), *self.asked.values()]
@@ -174,6 +179,8 @@ class Hits:
                 columns[f"asked_{name}_high"] = [_end(want, 1) for want in wants]
             elif name in self.asked:
                 columns[f"asked_{name}"] = wants
+        if isinstance(self.domain, Reporting) and self.items:
+            columns |= {name: list(cells) for name, cells in self.domain.report(self.items, self.model).items()}
         columns["log_prob"] = self.log_prob
         if self.novel is not None:
             columns["novel"] = self.novel

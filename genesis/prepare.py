@@ -134,6 +134,27 @@ def prepare(
     return _with_fields(encoded, len(rejected))
 
 
+def learned(
+    domain_name: str, source: Path | str, column: str | None = None, licence_tier: str | None = None
+) -> Iterator[Any]:
+    """The items of a source that training saw, in the form in which it saw them."""
+    domain = registry.domain(domain_name)
+    allowed = _allowed(licence_tier)
+    files, _, _ = _files(domain, source, allowed)
+    for part in (part for file in files for part in domain.read_parts(file, column)):
+        tiers = part.columns.get(TIER)
+        for at, item in enumerate(part.items):
+            if allowed and tiers and tiers[at] not in allowed:
+                continue
+            for variant in domain.augment(item) if isinstance(domain, Augmented) else (item,):
+                if not _is_held_out(domain, item, domain.key(variant)):
+                    yield variant
+
+
+def _is_held_out(domain: Domain[Any], item: Any, key: str) -> bool:
+    return held_out(domain.group(item), domain.held_out) if isinstance(domain, Grouped) else held_out(key)
+
+
 def _with_fields(encoded: Encoded, rejected: int) -> Prepared:
     fields = fields_of(encoded)
     return Prepared(encoded.select([field.name for field in fields]), fields, rejected)
@@ -268,9 +289,7 @@ def encode_part(domain_name: str, part: Reading, names: tuple[str, ...], share: 
                 key = domain.key(variant)
                 out.tokens.append(tokens)
                 out.measured.append(domain.describe(variant, names))
-                out.held_out.append(
-                    held_out(domain.group(item), domain.held_out) if isinstance(domain, Grouped) else held_out(key)
-                )
+                out.held_out.append(_is_held_out(domain, item, key))
                 out.keys.append(key)
                 out.kept.append(at)
         except EncodeError as error:

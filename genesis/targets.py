@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genesis import rng
@@ -95,6 +97,35 @@ class Targets:
             (share, replace(self, asked={**self.asked, mixed: (label,)}).values(items, seed))
             for label, share in shares.items()
         ]
+
+    def unseen(self) -> tuple[str, ...]:
+        """Labels, and pairs with a label, that no training item of the profiles has: ``style=irish with meter=7/8``.
+
+        Of what is asked of all items alike; a number has half a standard deviation to spare.
+        """
+        if self.profiles is None:
+            return ()
+        having: dict[str, NDArray[np.bool_]] = {}
+        labels: set[str] = set()
+        for column, field in enumerate(self.fields):
+            values = self.asked.get(field.name, ())
+            if len(values) != 1 or _mixed(values[0], field):
+                continue
+            known, asked = self.profiles.values[:, column], values[0]
+            if isinstance(field, CategoryField):
+                having[f"{field.name}={asked}"] = known == field.values.index(str(asked))
+                labels.add(f"{field.name}={asked}")
+            else:
+                low, high = asked if isinstance(asked, tuple) else (float(asked), float(asked))
+                spare = field.std / 2
+                having[f"{field.name}={low:g}"] = (known >= low - spare) & (known <= high + spare)
+        alone = tuple(name for name in labels if not having[name].any())
+        pairs = (
+            f"{a} with {b}"
+            for a, b in combinations(having, 2)
+            if labels & {a, b} and having[a].any() and having[b].any() and not (having[a] & having[b]).any()
+        )
+        return (*sorted(alone), *pairs)
 
     def _field(self, name: str) -> ConditionField:
         return next(field for field in self.fields if field.name == name)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from genesis.domain import Category, Number
+from genesis.domain import Category, Label, Number
 from genesis.errors import UnknownProperty, UsageError
 from genesis.nn.conditioner import CategoryField, NumberField
+from genesis.profiles import Profiles
 from genesis.targets import Targets
 
 GRID = tuple(np.linspace(-2, 4, 101).tolist())  # a corpus spread evenly over [-2, 4]
@@ -111,3 +112,57 @@ def test_targets_are_alike_when_every_item_gets_the_same_numbers():
     assert check({}).alike
     assert not check({"logp": (1, 3)}).alike
     assert not check({"logp": [1.0, 2.0]}).alike
+
+
+MIXED = CategoryField(name="style", values=("bach", "irish", "polka"))
+STYLES = {"style": Label("where it comes from"), "kind": Category(("a", "b"), "which")}
+
+
+def test_a_mixture_has_shares_that_add_up_and_values_of_each_label():
+    targets = Targets.check({"style": "bach:3,polka:1"}, (MIXED,), STYLES)
+    found = targets.mixture(torch.arange(4), 0)
+    assert [share for share, _ in found] == [0.75, 0.25]
+    assert [values[:, 0].tolist() for _, values in found] == [[0.0] * 4, [2.0] * 4]
+    alone = Targets.check({"style": "irish"}, (MIXED,), STYLES).mixture(torch.arange(4), 0)
+    assert [share for share, _ in alone] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("bach:1,irsh:1", "'irsh' is not a label; did you mean 'irish'"),
+        ("bach:0,irish:1", "shares above 0"),
+        ("bach:x", "write a mixture as LABEL:SHARE"),
+        ("bach:1,bach:2", "write a mixture as LABEL:SHARE"),
+        (["bach:1,irish:1", "bach"], "a mixture is asked of all items alike"),
+    ],
+)
+def test_mixtures_that_cannot_be_meant(asked, said):
+    with pytest.raises(UsageError, match=said):
+        Targets.check({"style": asked}, (MIXED,), STYLES)
+
+
+def test_what_can_be_measured_is_not_mixed():
+    with pytest.raises(UsageError, match="not a label"):
+        Targets.check({"kind": "a:1,b:1"}, (CategoryField(name="kind", values=("a", "b")),), STYLES)
+
+
+def test_what_no_training_item_has_is_named():
+    fields = (
+        MIXED,
+        CategoryField(name="kind", values=("a", "b")),
+        NumberField(name="size", mean=0, std=1, quantiles=GRID),
+    )
+    values = np.array([[0, 0, 1.0], [1, 1, 5.0]], np.float32)
+    known = {"style": Label("x"), "kind": Category(("a", "b"), "x"), "size": Number("", -9, 9, "x")}
+
+    def unseen(**asked):
+        return Targets.check(asked, fields, known, Profiles(values, fields)).unseen()
+
+    assert unseen(style="bach", kind="a", size=1.2) == ()
+    assert unseen(style="bach", kind="b") == ("style=bach with kind=b",)
+    assert unseen(style="polka", kind="b") == ("style=polka",)
+    assert unseen(style="bach", size=5.0) == ("style=bach with size=5",)
+    assert unseen(style="bach", size=(0.0, 9.0)) == ()
+    assert unseen(style="bach:1,irish:1", kind="a") == ()
+    assert Targets.check({"style": "polka"}, fields, known).unseen() == ()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from genesis.data.sources import CORPORA, Corpus, Package
 
+LISTED = 30  # files of a corpus that its card lists one by one
 HEAD = """\
 # Data cards
 
@@ -40,11 +41,16 @@ def card(corpus: Corpus) -> str:
         "",
         *(f"- {fault}" for fault in corpus.faults),
         "",
-        "| file | bytes | SHA-256 |",
-        "|---|---|---|",
-        *(f"| `{m.name}` | {m.size:,} | `{m.sha256}` |" for m in corpus.members),
+        *_files(corpus),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _files(corpus: Corpus) -> list[str]:
+    if len(corpus.members) > LISTED:
+        return [f"{len(corpus.members):,} files; `genesis/data/listings` holds the size and the SHA-256 of each."]
+    rows = [f"| `{m.name}` | {m.size:,} | `{m.sha256}` |" for m in corpus.members]
+    return ["| file | bytes | SHA-256 |", "|---|---|---|", *rows]
 
 
 def document(corpora: Iterable[Corpus]) -> str:

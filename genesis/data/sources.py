@@ -263,7 +263,7 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         ),
         packages=(_MUSIC21,),
         files={"all": ("scores.jsonl",)},
-        counts={"all": 0},
+        counts={"all": 4_585},
         split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
         faults=(
             "Repeats are not written out, grace notes are left out.",
@@ -284,7 +284,7 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
             _listed("OpenScore/StringQuartets", "2c723a5b7b4ea5420826116dfa912956c6a022c2", "openscore-quartets.txt"),
         ),
         files={"all": ("scores.jsonl",)},
-        counts={"all": 0},
+        counts={"all": 1_576},
         split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
         faults=(
             "The style of a song (lied, melodie, english-song) follows its composer, not its language.",
@@ -306,9 +306,9 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
                 "9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d",
                 (
                     Member(
-                        "Jsb16thSeparated.json",
-                        1_666_444,
-                        "79294cc374f9252e95ef4b703161524c1c53dc1f712c236f00f1c1f5d54af5a7",
+                        "jsb-chorales-16th.json",
+                        1_741_172,
+                        "8730aca7b64e7d29493733d1cf19fad4a5b351d8f1845e57dac27728104fd39f",
                     ),
                 ),
             ),
@@ -334,7 +334,7 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
             _listed("jukedeck/nottingham-dataset", "0992bb6cd864f6d4b90d6663e08c0ef53ffaa08f", "nottingham.txt"),
         ),
         files={"all": ("scores.jsonl",)},
-        counts={"all": 0},
+        counts={"all": 1_034},
         split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
         faults=("A checkpoint trained on it takes over the GPL tier.",),
         made=("scores.jsonl",),
@@ -348,9 +348,12 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         attribution="Helmut Schaffrath, Ewa Dahlig-Turek; ABC: Seymour Shlien",
         packages=(_MUSIC21,),
         files={"all": ("scores.jsonl",)},
-        counts={"all": 0},
+        counts={"all": 8_514},
         split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
-        faults=("Tunes whose meter is free have measures of many lengths.",),
+        faults=(
+            "Tunes whose meter is free have measures of many lengths.",
+            "The count is of the tunes in the files, before those that make no score are refused.",
+        ),
         made=("scores.jsonl",),
     ),
     Corpus(
@@ -363,9 +366,12 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         attribution="John Miller, Bret Aarden; John Halle; Michael Scott Asato Cuthbert",
         packages=(_MUSIC21,),
         files={"all": ("scores.jsonl",)},
-        counts={"all": 0},
+        counts={"all": 1_470},
         split="5 % of the tunes by a stable hash of the tune; scores that share a tune stand on one side",
-        faults=("music21 takes about a second for each movement.",),
+        faults=(
+            "music21 takes about a second for each movement.",
+            "The count is of the files, before those that make no score are refused.",
+        ),
         made=("scores.jsonl",),
     ),
 )

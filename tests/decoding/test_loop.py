@@ -211,3 +211,17 @@ def test_padding_follows_the_end(model):
     beyond = torch.arange(decoded.tokens.shape[1]) >= decoded.length[:, None]
     assert (decoded.tokens[beyond] == PAD).all()
     assert (decoded.tokens[~beyond] > EOS).all()
+
+
+def test_a_mixture_of_one_is_plain_and_guidance_is_a_mixture(model):
+    decoder, values, items = Decoder(model, VOCAB, torch.float32), ask(24), torch.arange(24)
+    absent = torch.full_like(values, float("nan"))
+    plain = by_row(decoder.decode(values, items, 3, Rules()))
+    assert by_row(decoder.decode([(1.0, values)], items, 3, Rules())) == plain
+    guided = by_row(decoder.decode(values, items, 3, Rules(), guidance=2.0))
+    assert by_row(decoder.decode([(2.0, values), (-1.0, absent)], items, 3, Rules())) == guided
+    halves = by_row(decoder.decode([(0.5, values), (0.5, values)], items, 3, Rules()))
+    assert [tokens for tokens, *_ in halves] == [tokens for tokens, *_ in plain]
+    mixed = by_row(decoder.decode([(0.5, values), (0.5, values.flip(0))], items, 3, Rules()))
+    assert mixed == by_row(decoder.decode([(0.5, values.flip(0)), (0.5, values)], items, 3, Rules()))
+    assert mixed != plain

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from genesis_domains.music.chorale import faults
-from genesis_domains.music.copying import Known, moves
+from genesis_domains.music.copying import Known, Passage, moves
 from genesis_domains.music.families import families, family, intervals, melody
 from genesis_domains.music.names import METERS, program_of
 from genesis_domains.music.score import Note, Origin, Score, Track
@@ -82,14 +82,23 @@ def test_the_longest_passage_is_the_one_that_brute_force_finds(seed):
     known = [tune(wander(rng, 40), f"tune {i}") for i in range(6)]
     taken = rng.randint(6, 30)
     pitches = [*wander(rng, 15), *[n.pitch + 2 for n in known[3].tracks[0].notes[5 : 5 + taken]]]
-    found = Known(known).longest(tune(pitches))
+    found = Known.of(known).longest(tune(pitches))
     force = longest_by_force(moves(tune(pitches)), [moves(k) for k in known])
     assert found.notes == force + 1 >= taken
     assert found.source == "tune 3"
 
 
+def test_melodies_that_were_kept_are_the_same(tmp_path):
+    rng = random.Random(4)
+    known = Known.of([tune(wander(rng, 30), f"tune {i}") for i in range(5)])
+    known.save(tmp_path / "melodies.npz")
+    back = Known.load(tmp_path / "melodies.npz")
+    assert (back.codes == known.codes).all()
+    assert back.longest(tune(wander(random.Random(4), 30))) == Passage(30, "tune 0")
+
+
 def test_short_melodies_share_nothing():
-    assert Known([tune([60, 62, 64, 65, 67, 69])]).longest(tune([60, 62, 64])).notes == 0
+    assert Known.of([tune([60, 62, 64, 65, 67, 69])]).longest(tune([60, 62, 64])).notes == 0
 
 
 def voices(*rows: list[int]) -> Score:

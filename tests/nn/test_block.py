@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genesis import ops
 from genesis.nn.block import QK_EPS, Block, rotary_table
 from genesis.ops import split_heads
 
@@ -100,3 +101,15 @@ def test_map_changes_all_six_vectors(block):
     once = block.modulation(torch.ones(1, C, dtype=torch.float64))
     for name in ("gain_a", "shift_a", "gate_a", "gain_f", "shift_f", "gate_f"):
         assert torch.equal(getattr(doubled, name), 2 * getattr(once, name))
+
+
+@pytest.mark.parametrize("T", [127, 128, 200])
+def test_the_fused_attention_of_long_sequences_is_the_reference(T):
+    qkv = torch.randn(2, T, 8, 8, generator=torch.Generator().manual_seed(T), requires_grad=True)
+    cos, sin = rotary_table(T, 8)
+    mine = ops.short_attention(qkv, 4, cos, sin, QK_EPS)
+    truth = ops.short_attention(qkv.double(), 4, cos.double(), sin.double(), QK_EPS)  # float64 is never fused
+    torch.testing.assert_close(mine, truth.float(), atol=2e-6, rtol=1e-5)
+    weight = torch.randn(mine.shape, generator=torch.Generator().manual_seed(9))
+    (a,), (b,) = (torch.autograd.grad((out * weight).sum(), qkv) for out in (mine, truth))
+    torch.testing.assert_close(a, b.float(), atol=5e-6, rtol=1e-4)

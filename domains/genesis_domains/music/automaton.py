@@ -100,7 +100,8 @@ class ScoreGrammar:
         room = self.room(state, remaining)
         bars, pitches = self._tables_on(state.device)
         out = torch.zeros(len(state), len(VOCAB), dtype=torch.bool, device=state.device)
-        self._header(s, state, room, out)
+        if bool((s.mode <= AFTER_PROGRAM).any()):
+            self._header(s, state, room, out)
         in_body = s.mode >= AFTER_PROGRAM
         if state.device.type == "cpu" and not bool(in_body.any()):
             return out
@@ -137,7 +138,8 @@ class ScoreGrammar:
         out[:, NOTE : NOTE + used * STEPS] = notes & note_room[:, None]
         louder = sings & (s.mode != AFTER_VELOCITY) & notes.any(1) & (more + 3 <= room)
         out[:, VELOCITY_TOKEN : VELOCITY_TOKEN + SIZE["velocity"]] = louder[:, None]
-        self._lengths(s, state, room, out)
+        if bool(((s.mode == AFTER_NOTE) | (s.mode == AFTER_MORE)).any()):
+            self._lengths(s, state, room, out)
         return out
 
     def room(self, state: Tensor, remaining: int | Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genesis.domain import EOS, Asked, Category, Constraint, Label, Number, Reading, Rejected, Task, Tokens
 from genesis.errors import EncodeError
-from genesis_domains.music import augment, codec, corpora, files
+from genesis_domains.music import account, augment, codec, corpora, files
 from genesis_domains.music.families import family
 from genesis_domains.music.properties import PROPERTIES, measure
 from genesis_domains.music.score import Score
@@ -88,6 +88,12 @@ class Music:
 
     def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task:
         return task(given, target)
+
+    def learn(self, items: Iterable[Score], folder: Path) -> None:
+        account.learn(items, folder)
+
+    def report(self, items: Sequence[Score], folder: Path | None) -> Mapping[str, Sequence[Any]]:
+        return account.report(items, folder)
 
     def picture(self, items: Sequence[Score], captions: Sequence[str], target: Path) -> None:
         from genesis_domains.music import picture

@@ -25,7 +25,7 @@ from genesis_domains.music.score import Score
 
 Progress = Callable[[int, int, str], None]
 HELD_OUT = 0.05  # share of the tunes that training never sees
-JUDGED = 2_000  # training scores of a style that the judge learns from
+JUDGED = 1_000  # training scores of a style that the judge learns from
 CORPORA = ("jsb", *SOURCES)
 
 
@@ -103,7 +103,7 @@ def evaluate(
     floor = floor[:: max(1, len(floor) // len(valid))][: len(valid)]
     if known and len({score.origin.style for score in train}) > 1:
         report(0, 1, "training the style judge")
-        judge = Judge.train(_balanced(train))
+        judge = Judge.train(balanced(train))
         scores["style right"] = judge.accuracy(valid)
         scores["style right, real"] = judge.accuracy(alike)
     if not alike:
@@ -120,7 +120,7 @@ def evaluate(
         if counts:
             scores[name] = fmean(counts)
     report(0, 1, "looking for copied passages")
-    melodies = Known([s for s in train if not known or s.origin.style in styles])
+    melodies = Known.of([s for s in train if not known or s.origin.style in styles])
     for name, group in (("copied notes, 95 %", valid), ("copied notes, 95 %, real", alike)):
         scores[name] = float(np.percentile([melodies.longest(s).notes for s in group], 95))
     return scores
@@ -142,7 +142,7 @@ def bar_errors(score: Score) -> float:
     return wrong / len(score.meters)
 
 
-def _balanced(train: Sequence[Score]) -> list[Score]:
+def balanced(train: Sequence[Score]) -> list[Score]:
     """The first scores of each style, evenly spread over the corpus."""
     by_style: dict[str, list[Score]] = {}
     for score in train:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genesis.errors import UsageError
 from genesis_domains.music.profile import features
 from genesis_domains.music.score import Score
 
@@ -36,6 +38,8 @@ class Judge:
     def train(cls, scores: Sequence[Score]) -> Judge:
         """Fit by Adam (Kingma and Ba 2015), whole batch, from zero: the same scores give the same judge."""
         styles = tuple(sorted({score.origin.style for score in scores}))
+        if len(styles) < 2:
+            raise UsageError(f"a judge of styles needs two at least; there is {', '.join(styles) or 'none'}")
         x = np.array([features(score) for score in scores])
         y = np.array([styles.index(score.origin.style) for score in scores])
         mean, scale = x.mean(0), x.std(0) + 1e-3
@@ -50,6 +54,15 @@ class Judge:
             second += 0.001 * (gradient**2 - second)
             w -= RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         return cls(styles, mean, scale, w)
+
+    def save(self, path: Path) -> None:
+        """As an .npz without objects."""
+        np.savez(path, styles=np.array(self.styles), mean=self.mean, scale=self.scale, weights=self.weights)
+
+    @classmethod
+    def load(cls, path: Path) -> Judge:
+        with np.load(path, allow_pickle=False) as found:
+            return cls(tuple(found["styles"].tolist()), found["mean"], found["scale"], found["weights"])
 
     def probabilities(self, scores: Sequence[Score]) -> NDArray[np.float64]:
         """``[N, K]``."""
