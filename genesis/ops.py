@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genesis_kernels import reference
-from genesis_kernels.limits import WIDEST_HEAD, WIDEST_ROW, WIDEST_VOCAB, longest_tile
+from genesis_kernels.limits import LONGEST, WIDEST_HEAD, WIDEST_ROW, WIDEST_TRAINED, WIDEST_VOCAB
 from genesis_kernels.philox import open_unit, philox, signed, spread
 from genesis_kernels.reference import keep, rotate, split_heads, step_attention, unit_rms
 
@@ -122,7 +122,8 @@ def short_attention(
         ``[B, T, H * K]``.
     """
     B, T, _, K = qkv.shape
-    short = longest_tile(K) >= T and _kernel("short_attention", qkv, K)
+    trained = qkv.requires_grad and torch.is_grad_enabled()
+    short = T <= LONGEST and not (trained and K > WIDEST_TRAINED) and _kernel("short_attention", qkv, K)
     if short or lengths is not None:
         bounds = torch.arange(0, (B + 1) * T, T, dtype=torch.int32, device=qkv.device)
         op = torch.ops.genesis_kernels.short_attention if short else reference.short_attention

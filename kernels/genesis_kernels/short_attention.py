@@ -33,7 +33,7 @@ from genesis_kernels.heads import (
     store_rows,
 )
 from genesis_kernels.launch import INTERPRETED, device_of, power_of_two
-from genesis_kernels.limits import longest_tile
+from genesis_kernels.limits import LONGEST, WIDEST_TRAINED
 
 QUERIES = 64  # rows of queries in a tile: beyond, several programs share a sequence
 WHOLE = 64  # tokens up to which the backward pass is one program a sequence and key-value head
@@ -111,9 +111,9 @@ def _backward_kernel(
     if tl.program_id(1) * BLOCK_N < width:
         stride = (H + 2 * G) * K
         k_ptr, v_ptr = qkv_ptr + (H + group) * K, qkv_ptr + (H + G + group) * K
-        raw_low, raw_high = load_halves(k_ptr, begin + key, key < live, stride, K, HALF)
-        k_cos, k_sin = load_turn(cos_ptr, sin_ptr, key, key < live, K, HALF)
-        k_low, k_high = placed(raw_low, raw_high, k_cos, k_sin, eps, K)
+        k_low, k_high = load_halves(k_ptr, begin + key, key < live, stride, K, HALF)
+        cos, sin = load_turn(cos_ptr, sin_ptr, key, key < live, K, HALF)
+        k_low, k_high = placed(k_low, k_high, cos, sin, eps, K)
         v = load_rows(v_ptr, begin + key, key < live, stride, K, 2 * HALF)
         dk_low, dk_high = tl.zeros((BLOCK_N, HALF), tl.float32), tl.zeros((BLOCK_N, HALF), tl.float32)
         dv = tl.zeros((BLOCK_N, 2 * HALF), tl.float32)
@@ -122,12 +122,12 @@ def _backward_kernel(
             first = tl.program_id(1) * BLOCK_N // BLOCK_M * BLOCK_M
         for start in range(first, width, BLOCK_M):
             query = start + tl.arange(0, BLOCK_M)
-            cos, sin = load_turn(cos_ptr, sin_ptr, query, query < live, K, HALF)
             for i in range(H // G):
                 head = group * (H // G) + i
                 q_row, q_column = begin + query, head * K
-                q_raw_low, q_raw_high = load_halves(qkv_ptr + q_column, q_row, query < live, stride, K, HALF)
-                q_low, q_high = placed(q_raw_low, q_raw_high, cos, sin, eps, K)
+                q_low, q_high = load_halves(qkv_ptr + q_column, q_row, query < live, stride, K, HALF)
+                q_cos, q_sin = load_turn(cos_ptr, sin_ptr, query, query < live, K, HALF)
+                q_low, q_high = placed(q_low, q_high, q_cos, q_sin, eps, K)
                 d_out = load_rows(d_out_ptr + q_column, q_row, query < live, H * K, K, 2 * HALF)
                 s = _scores(q_low, q_high, k_low, k_high, query, key, live, K, CAUSAL)
                 dp = tl.dot(d_out, tl.trans(v), input_precision="ieee")
@@ -145,12 +145,17 @@ def _backward_kernel(
                 if row_ptr is None:
                     dq_low = tl.dot(ds, k_low, input_precision="ieee")
                     dq_high = tl.dot(ds, k_high, input_precision="ieee")
-                    dq_low, dq_high = placed_backward(dq_low, dq_high, q_raw_low, q_raw_high, cos, sin, eps, K)
+                    # loaded again: kept over the products they would take registers that the tiles need
+                    raw_low, raw_high = load_halves(qkv_ptr + q_column, q_row, query < live, stride, K, HALF)
+                    q_cos, q_sin = load_turn(cos_ptr, sin_ptr, query, query < live, K, HALF)
+                    dq_low, dq_high = placed_backward(dq_low, dq_high, raw_low, raw_high, q_cos, q_sin, eps, K)
                     store_halves(d_qkv_ptr + q_column, q_row, query < width, stride, dq_low, dq_high, K, HALF)
                 ds = tl.trans(ds)
                 dk_low = tl.dot(ds, q_low, dk_low, input_precision="ieee")
                 dk_high = tl.dot(ds, q_high, dk_high, input_precision="ieee")
-        dk_low, dk_high = placed_backward(dk_low, dk_high, raw_low, raw_high, k_cos, k_sin, eps, K)
+        k_raw_low, k_raw_high = load_halves(k_ptr, begin + key, key < live, stride, K, HALF)
+        cos, sin = load_turn(cos_ptr, sin_ptr, key, key < live, K, HALF)
+        dk_low, dk_high = placed_backward(dk_low, dk_high, k_raw_low, k_raw_high, cos, sin, eps, K)
         rows, inside = begin + key, key < width
         store_halves(d_qkv_ptr + (H + group) * K, rows, inside, stride, dk_low, dk_high, K, HALF)
         store_rows(d_qkv_ptr + (H + G + group) * K, rows, inside, stride, dv, K, 2 * HALF)
@@ -196,24 +201,24 @@ def _queries_kernel(
 def tiles(longest: int, K: int) -> tuple[int, int, int]:
     """Rows of queries, rows of keys and warps of a program that sees all keys."""
     keys = power_of_two(longest)
-    warps = {16: 1, 32: 2, 64: 4, 128: 4, 256: 8}[keys]
+    warps = {16: 1, 32: 2, 64: 4, 128: 4}[keys]
     return min(keys, QUERIES), keys, warps if K <= 64 else 2 * warps
 
 
 def backward_tiles(longest: int, K: int) -> tuple[int, int, int]:
-    """The same of a program that owns keys."""
+    """The same of a program that owns keys; smaller tiles of wide heads spill, since keys then stay in registers."""
+    if K > 32:
+        return WHOLE, WHOLE, 8
     rows = min(power_of_two(longest), WHOLE)
-    warps = {16: 1, 32: 2, 64: 4}[rows]
-    return rows, rows, warps if K <= 64 else 2 * warps
+    return rows, rows, {16: 2, 32: 2, 64: 8}[rows]
 
 
 def _checked(qkv: Tensor, cu_seqlens: Tensor, heads: int, longest: int) -> tuple[int, int, int]:
     """Sequences, key-value heads and head width."""
     groups = (qkv.shape[1] - heads) // 2
     assert heads % groups == 0, f"{heads} query heads cannot share {groups} key-value heads evenly"
-    K, most = qkv.shape[2], longest_tile(qkv.shape[2])
-    assert longest <= most, f"sequences of {longest} tokens; a tile holds {most} of head width {K}"
-    return len(cu_seqlens) - 1, groups, K
+    assert longest <= LONGEST, f"sequences of {longest} tokens; a tile holds {LONGEST}"
+    return len(cu_seqlens) - 1, groups, qkv.shape[2]
 
 
 def forward(
@@ -242,6 +247,8 @@ def backward(
 ) -> Tensor:  # fmt: skip
     """The gradient of ``qkv``; d_out comes in its dtype."""
     B, G, K = _checked(qkv, cu_seqlens, heads, longest)
+    if K > WIDEST_TRAINED:
+        raise ValueError(f"gradients of head width {K}; the kernel takes at most {WIDEST_TRAINED}, SDPA takes more")
     qkv, d_out, cos, sin = qkv.contiguous(), d_out.contiguous(), cos.contiguous(), sin.contiguous()
     d_qkv = torch.empty_like(qkv)
     if not qkv.numel():
@@ -252,10 +259,10 @@ def backward(
     with device_of(qkv):
         if longest > WHOLE:
             row = qkv.new_empty((len(qkv), heads, 2), dtype=torch.float32)
-            BLOCK_M, BLOCK_N, warps = tiles(longest, K)
+            BLOCK_M, BLOCK_N, _ = tiles(longest, K)
             _queries_kernel[(B * G, triton.cdiv(longest, BLOCK_M))](
                 d_out, qkv, cu_seqlens, lengths, cos, sin, row, d_qkv, eps,
-                **shape, BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, num_warps=2 * warps, num_stages=STAGES,
+                **shape, BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, num_warps=8, num_stages=STAGES,
             )  # fmt: skip
         BLOCK_M, BLOCK_N, warps = backward_tiles(longest, K)
         _backward_kernel[(B * G, triton.cdiv(longest, BLOCK_N))](

@@ -11,8 +11,8 @@ from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="the kernels need Triton, which this system has no wheel of")
 from genesis_kernels import decode_attention, modulated_norm, short_attention, token_sampler  # noqa: E402
-from genesis_kernels.bench.cubins import Cubin, compiled  # noqa: E402
-from genesis_kernels.limits import longest_tile  # noqa: E402
+from genesis_kernels.bench.cubins import Cubin, compiled
+from genesis_kernels.limits import WIDEST_TRAINED
 
 MEASURED = "3.9."
 ARCHITECTURES = (80, 90, 100, 120)
@@ -76,7 +76,9 @@ def expect(cubin: Cubin, registers: int, shared: int) -> None:
     assert cubin.registers <= registers or not triton.__version__.startswith(MEASURED), about
 
 
-@pytest.mark.parametrize("capability", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "capability", [n if n == 90 else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES]
+)
 def test_the_presets_kernels_keep_to_their_budgets(capability: int) -> None:
     for name, (launch, registers, shared) in PRESET.items():
         (cubin,) = compiled(capability, launch)
@@ -116,10 +118,9 @@ def test_a_batch_or_a_length_compiles_nothing_new() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", ARCHITECTURES)
 @pytest.mark.parametrize("K", [32, 64, 128])
-@pytest.mark.parametrize("T", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("T", [16, 32, 64, 128])
 def test_no_tile_of_attention_spills(T: int, K: int, capability: int) -> None:
-    T = min(T, longest_tile(K))
-    for backward in (False, True):
+    for backward in (False, True) if K <= WIDEST_TRAINED else (False,):
         for cubin in compiled(capability, lambda backward=backward: attention(T, K, backward)):
             assert cubin.spills == 0, (cubin.name, cubin.registers, cubin.spills)
             assert cubin.shared <= 99 * 1024, (cubin.name, cubin.shared)  # what a block of sm_120 may have

@@ -84,9 +84,9 @@ def _norm() -> Iterator[Named]:
 
 
 def _attention() -> Iterator[Named]:
-    few = [((36,) * 64, 8, 2, 32), ((100, 256, 1, 77), 4, 2, 64), ((5, 30, 12), 2, 1, 20)]
-    more = [((16,) * 64, 8, 2, 32), ((31, 7) * 16, 8, 2, 32), ((128, 17) * 8, 4, 4, 64), ((120, 9), 2, 1, 128)]
-    more += [((64, 33), 2, 1, 128), ((256, 250), 8, 2, 32)]
+    few = [((36,) * 64, 8, 2, 32), ((100, 128, 1, 77), 4, 2, 64), ((5, 30, 12), 2, 1, 20)]
+    more = [((16,) * 64, 8, 2, 32), ((31, 7) * 16, 8, 2, 32), ((128, 17) * 8, 4, 4, 64), ((64, 48), 12, 4, 64)]
+    more += [((97, 65), 8, 2, 32)]
     for dtype in (BF16, torch.float32, torch.float16):
         for lengths, H, G, K in (*few, *more) if dtype == BF16 else few:  # every kernel takes a second to compile
             for causal, padded in ((True, False), (False, True)):

@@ -16,7 +16,7 @@ CASES = [  # lengths of the sequences, H, G, K
     ((31, 7, 17), 2, 1, 32),
     ((60, 33), 2, 2, 64),
 ]
-LONG = [((100, 128), 2, 1, 32), ((120,), 1, 1, 128), ((65, 3), 3, 1, 20), ((256,), 1, 1, 64), ((30, 29), 1, 1, 128)]
+LONG = [((100, 128), 2, 1, 32), ((120,), 2, 1, 64), ((65, 3), 3, 1, 20), ((128,), 1, 1, 64)]
 
 
 def problem(normal, lengths, H, G, K, dtype):
@@ -55,6 +55,16 @@ def test_sequences_of_several_tiles(guarded, close, normal, case):
 @pytest.mark.parametrize("case", LONG, ids=str)
 def test_every_tile_and_mask(guarded, close, normal, case, dtype, causal, padded):
     check(close, normal, case, dtype, causal, padded)
+
+
+@pytest.mark.parametrize("longest", [20, 70])
+def test_heads_of_128_have_a_forward_pass_alone(guarded, close, normal, longest):
+    qkv, bounds, cos, sin = problem(normal, (longest, 9), 1, 1, 128, torch.float32)
+    rest = (bounds, None, cos, sin, 1, longest, True, 1e-6)
+    expected = reference.short_attention(qkv.double(), bounds, None, cos.double(), sin.double(), *rest[4:])
+    close(kernel.forward(qkv, *rest), expected, torch.float32)
+    with pytest.raises(ValueError, match="gradients of head width 128; the kernel takes at most 64"):
+        kernel.backward(qkv[:, :1], qkv, *rest)
 
 
 def test_a_sequence_sees_nothing_of_the_others_nor_of_padding(normal):
