@@ -23,6 +23,7 @@ from genesis.decoding.sampling import Rules
 from genesis.engine import Engine
 from genesis.errors import ResourceError, UsageError, suggest
 from genesis.models.transformer import TransformerConfig
+from genesis.nn.conditioner import NumberField
 
 PASSES = 4  # items for each row of a batch: most steps then have a full batch
 GREEDY = Rules(temperature=0)
@@ -67,7 +68,7 @@ def step_bytes(config: TransformerConfig, rows: int, live: float, width: int) ->
 
 def decode(engine: Engine, sizes: Sequence[int], constrained: bool = False) -> Iterator[dict[str, Any]]:
     """Tokens and items a second of the decoder alone, unconditioned, for sizes of batch."""
-    config, device = engine.model.config, engine.device
+    config, device = engine.loop.model.config, engine.device
     nothing = torch.full((1, len(config.fields)), float("nan"))
     for size in sizes:
         decoder = _decoder(engine, size)
@@ -112,7 +113,7 @@ def whole(engine: Engine, count: int, workers: int | None = None) -> Iterator[di
     engine.generate(64, measure=())
     for constrained, measure in ((False, ()), (True, ()), (True, "all")):
         began = time.perf_counter()
-        hits = engine.generate(count, constrained=constrained, measure=measure, workers=workers)  # type: ignore[arg-type]
+        hits = engine.generate(count, constrained=constrained, measure=measure, workers=workers)
         seconds = time.perf_counter() - began
         yield {
             "what": "measured" if measure else "parsed and canonical",
@@ -126,11 +127,11 @@ def whole(engine: Engine, count: int, workers: int | None = None) -> Iterator[di
 
 def check_engine(engine: Engine, count: int = 600) -> dict[str, Any]:
     """What a GPU must show of recorded decoding; ``wrong`` names what it did not."""
-    model, vocab = engine.model, len(engine.config.vocab)
+    model, vocab = engine.loop.model, len(engine.config.vocab)
     generator = torch.Generator().manual_seed(0)
     values = torch.full((count, len(model.config.fields)), float("nan"))
     for column, field in enumerate(model.config.fields):
-        if hasattr(field, "std"):
+        if isinstance(field, NumberField):
             values[:, column] = field.mean + field.std * torch.randn(count, generator=generator)
     items = torch.arange(count)
     wrong: list[str] = []

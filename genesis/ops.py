@@ -85,7 +85,7 @@ def _decide(op: str, device: torch.device, width: int, dtype: torch.dtype) -> bo
 
 
 def _kernel(op: str, x: Tensor, width: int) -> bool:
-    return _served(op, x.device.type, x.device.index, width, x.dtype)
+    return bool(_served(op, x.device.type, x.device.index, width, x.dtype))
 
 
 def modulated_norm(

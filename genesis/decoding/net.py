@@ -28,7 +28,7 @@ EPS = 1e-6
 class _Parts:
     """Tensors of which those named in ``by_row`` have a row an item, or are None where all items share them."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
     by_row: ClassVar[tuple[str, ...]]
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Self:

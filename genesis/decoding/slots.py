@@ -155,5 +155,5 @@ class Slots:
     def _norm(
         self, x: Tensor, branch: Tensor | None, gate: Tensor | None, gain: Tensor | None, shift: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        rows = (None if t is None else t[:, None] for t in (gate, gain, shift))
-        return ops.modulated_norm(x, branch, *rows, EPS, self.weights.dtype)
+        gate, gain, shift = (None if t is None else t[:, None] for t in (gate, gain, shift))
+        return ops.modulated_norm(x, branch, gate, gain, shift, EPS, self.weights.dtype)

@@ -67,7 +67,8 @@ class Block(nn.Module):
 
     def project(self, y: Tensor) -> Tensor:
         """``[B, T, H + 2G, K]``: the heads of queries, keys and values, not yet normalised or rotated."""
-        return self.qkv(y).unflatten(-1, (-1, self.head_dim))
+        heads: Tensor = self.qkv(y).unflatten(-1, (-1, self.head_dim))
+        return heads
 
     def feed_forward(self, y: Tensor) -> Tensor:
         gate, value = self.up(y).chunk(2, -1)

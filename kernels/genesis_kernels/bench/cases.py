@@ -115,7 +115,8 @@ def _attention_case(B: int, T: int, H: int, G: int, K: int, backward: bool) -> C
 
     def eager(qkv: Tensor, bounds: Tensor, cos: Tensor, sin: Tensor, *_: Tensor) -> Tensor:
         parts = reference.split_heads(qkv.view(B, T, H + 2 * G, K), H, cos, sin, EPS)
-        return reference.attention(*(t.transpose(1, 2).to(BF16) for t in parts))
+        q, k, v = (t.transpose(1, 2).to(BF16) for t in parts)
+        return reference.attention(q, k, v)
 
     def backend(which: SDPBackend) -> Call:
         def call(*inputs: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ def _attention_case(B: int, T: int, H: int, G: int, K: int, backward: bool) -> C
 
         return call
 
-    opponents = {
+    opponents: dict[str, Call] = {
         "eager, rotary too": eager,
         "compile + SDPA, rotary too": compiled(rotary),
         **{name: backend(which) for name, which in BACKENDS.items()},
