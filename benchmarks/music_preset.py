@@ -45,8 +45,8 @@ INSTRUMENTS = ("violin", "flute", "piano", "fiddle", "clarinet", "voice")
 CHORALE = {"style": "bach-chorale", "bars": 16, "meter": "4/4", "tracks": 4}
 
 
-def draw(engine: Engine, count: int, target: dict[str, Any], seed: int = 0) -> list[Drawn]:
-    return list(engine.draw(count, Request(seed=seed), engine.targets(target), workers=1))
+def draw(engine: Engine, count: int, target: dict[str, Any], guidance: float, seed: int = 0) -> list[Drawn]:
+    return list(engine.draw(count, Request(seed=seed, guidance=guidance), engine.targets(target), workers=1))
 
 
 @torch.inference_mode()
@@ -84,7 +84,7 @@ def independent_key(score: Score) -> str:
     return same.get(name, name)
 
 
-def obedience(engine: Engine, count: int, styles: Sequence[str]) -> dict[str, float]:
+def obedience(engine: Engine, count: int, styles: Sequence[str], guidance: float) -> dict[str, float]:
     """Shares of ``count`` pieces whose file has what was asked: key, meter, tempo, instrument, bars, all at once."""
     names = ("key", "key, our finder", "key as written", "meter", "tempo", "instrument", "bars")
     rng = random.Random(0)
@@ -97,7 +97,7 @@ def obedience(engine: Engine, count: int, styles: Sequence[str]) -> dict[str, fl
         "bars": [float(rng.randint(6, 16)) for _ in range(count)],
     }
     right: dict[str, list[bool]] = {name: [] for name in names}
-    for one in draw(engine, count, dict(asked), seed=2):
+    for one in draw(engine, count, dict(asked), guidance, seed=2):
         if one.item is None:
             for hits in right.values():
                 hits.append(False)
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=25, help="pieces of each style")
     parser.add_argument("--asked", type=int, default=200, help="pieces with everything asked")
     parser.add_argument("--chorales", type=int, default=100)
+    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     engine = genesis.load(arguments.model, "cpu")
@@ -173,12 +174,13 @@ def main() -> None:
 
     keep("likelihood, nothing told", likelihood(engine, test, told=False))
     keep("likelihood, everything told", likelihood(engine, test, told=True))
-    drawn = {style: of_style(draw(engine, arguments.count, {"style": style}), style) for style in styles}
-    keep("styles", evaluate([item for items in drawn.values() for item in items], train, test, lambda *_: None))
-    chorales = of_style(draw(engine, arguments.chorales, CHORALE, seed=1), "bach-chorale")
     bach = [[s for s in part if s.origin.style == "bach-chorale"] for part in (train, test)]
-    keep("chorales", evaluate(chorales, *bach))
-    keep("asked for", obedience(engine, arguments.asked, styles))
+    for w in arguments.guidance:
+        drawn = {style: of_style(draw(engine, arguments.count, {"style": style}, w), style) for style in styles}
+        keep(f"styles, guidance {w:g}", evaluate([item for items in drawn.values() for item in items], train, test))
+        chorales = of_style(draw(engine, arguments.chorales, CHORALE, w, seed=1), "bach-chorale")
+        keep(f"chorales, guidance {w:g}", evaluate(chorales, *bach))
+        keep(f"asked for, guidance {w:g}", obedience(engine, arguments.asked, styles, w))
     real = [score for score in test if score.notes >= 24][:: max(1, len(test) // arguments.asked)]
     keep("key agreed on, real", {"share": fmean(independent_key(s) == KEYS[find_key(s.tracks)] for s in real)})
     long = next(score for score in test if sound.seconds(score) > 30)

@@ -78,8 +78,10 @@ class Profiles:
         for column in np.flatnonzero(~numbers):
             far += OTHER_LABEL * (wanted[:, column, None] != known[None, :, column])
         nearest = min(NEAREST, len(b))
-        close = np.argpartition(far, nearest - 1, axis=1)[:, :nearest]
-        order = np.lexsort((close, np.take_along_axis(far, close, 1)), axis=1)
-        close = np.take_along_axis(close, order, 1)
-        chosen = close[np.arange(len(asked)), (u.numpy() * nearest).astype(np.int64)]
+        limit = np.partition(far, nearest - 1, axis=1)[:, nearest - 1]
+        chosen = np.empty(len(asked), np.int64)
+        for row, draw in enumerate(u.numpy()):
+            close = np.flatnonzero(far[row] <= limit[row])  # labels alone leave many that are equally near
+            close = close[np.lexsort((close, far[row, close]))]
+            chosen[row] = close[int(draw * len(close))]
         return torch.where(values.isnan(), torch.from_numpy(self.values[chosen]), values)

@@ -16,8 +16,8 @@ PLANTED = {  # file -> its import, and the contract that must break
     "genesis/nn/planted.py": ("genesis.train", FLOORS),
     "genesis/models/planted.py": ("genesis.decoding.loop", FLOORS),
     "genesis/rng_planted.py": ("os", FLOORS),  # a module without a floor
-    "genesis/metrics/planted.py": ("rdkit", "the engine knows no domain and no chemistry"),
-    "genesis/data/planted.py": ("genesis_domains", "the engine knows no domain and no chemistry"),
+    "genesis/metrics/planted.py": ("rdkit", "the engine knows no domain, no chemistry and no music"),
+    "genesis/data/planted.py": ("genesis_domains", "the engine knows no domain, no chemistry and no music"),
     "kernels/genesis_kernels/planted.py": ("genesis.errors", "kernels know nothing of genesis"),
     "genesis/decoding/planted.py": ("genesis_kernels.reference", "genesis.ops is the one importer of kernels"),
     "domains/genesis_domains/planted.py": (

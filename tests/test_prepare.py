@@ -50,7 +50,7 @@ def test_fields_describe_the_spread_and_leave_out_what_never_varies(source, tmp_
 
 
 def test_missing_cells_are_absent_conditions(tmp_path):
-    source = write(tmp_path / "a.csv", ["CCO,1,x", "CCCO,,x", "CCCCO,3,"])
+    source = write(tmp_path / "a.csv", ["CCO,1,x", "CCCO,,y", "CCCCO,3,"])
     made = prepare("molecules", source, tmp_path / "e", targets=["pic50", "series"], workers=1)
     columns = [made.encoded.properties.index(n) for n in ("pic50", "series")]
     assert np.isnan(made.encoded.values[1, columns[0]])

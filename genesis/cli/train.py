@@ -25,7 +25,7 @@ The numbers of the domain are always learned; --target-property adds columns of 
 Examples:
   genesis train molecules library.csv --smiles-column SMILES --target-property pic50 --out runs/mine
   genesis train molecules moses --size small --items 5000000 --out runs/moses
-  genesis train molecules library.csv --from molecules-moses --items 200000 --learning-rate 1e-3 --out runs/tuned
+  genesis train molecules library.csv --from molecules-moses --learning-rate 1e-3 --out runs/tuned
   genesis train molecules moses --family vae --out runs/vae
   genesis train molecules moses --family diffusion --vae runs/vae --out runs/diffusion
   genesis molecules --model runs/mine --target-property pic50=8"""

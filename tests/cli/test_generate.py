@@ -45,6 +45,7 @@ def test_every_flag_reaches_the_engine(call: Call, engine: Any) -> None:
     assert engine.asked == {
         "count": 3,
         "target": {"letters": (3.0, 5.0), "kind": "long"},
+        "given": {},
         "seed": 7,
         "temperature": 0.5,
         "top_k": 9,

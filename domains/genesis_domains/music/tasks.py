@@ -102,7 +102,7 @@ def _finished(kind: str, given: Mapping[str, Any], target: Mapping[str, Any]) ->
     if sheet.programs[0] != ANY:
         heard["instrument"] = PROGRAMS[sheet.programs[0]]
     strength = _strength(given) if kind == "vary" else 1.0
-    written = runs(np.any(sheet.free, 0), len(sheet.programs))
+    written = runs(np.asarray(sheet.free.any(0)), len(sheet.programs))
     return Writing(sheet, written, own | heard | asked, _pitches(target), strength)
 
 
