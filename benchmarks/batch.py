@@ -1,9 +1,13 @@
 """What batch runs cost: against the bare engine, in memory at ten million items, and one whole run.
 
-    python benchmarks/batch.py speed  [--items 4096]         processor time of a run beside that of Engine.draw
-    python benchmarks/batch.py memory [--items 10_000_000]   memory of a run whose items cost nothing; writes a plot
-    python benchmarks/batch.py whole  [--items 1_000_000] [--workers 2]
-                                                             wall time beside Engine.draw's, on a quiet machine
+    python benchmarks/batch.py speed  [--items 4096] [--rounds 3]
+                                          processor time of a run beside that of Engine.draw, alternating
+    python benchmarks/batch.py memory [--items 10_000_000]
+                                          memory of a run whose items cost nothing; writes a plot
+    python benchmarks/batch.py keys   [--items 100_000_000]
+                                          memory and time of the store of keys alone
+    python benchmarks/batch.py whole  [--items 1_000_000] [--workers 2] [--model FOLDER] [--measure NAMES]
+                                          wall time beside Engine.draw's, on a quiet machine
 
 ``memory`` draws words, not molecules: it measures shards, keys and manifest, which is all that grows with the run.
 """
@@ -13,16 +17,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import genesis
 from genesis.batch.columns import key128
+from genesis.batch.distinct import Keys
 from genesis.batch.library import Library
 from genesis.batch.local import Inline, Processes
 from genesis.batch.plan import Order, Plan
@@ -35,19 +43,18 @@ from genesis.engine import Engine
 
 RESULTS = Path(__file__).parent / "results"
 WORDS = 300_000_000  # different items of the fake drawer: at ten million draws, 1.6 % come again
-ROUNDS = 3
 
 
-def speed(items: int) -> dict[str, object]:
+def speed(items: int, rounds: int, model: str) -> dict[str, object]:
     """Processor seconds an item, alternating, in one process: the bare engine, and everything a run adds to it."""
-    engine = genesis.load("molecules", "cpu")
+    engine = genesis.load(model, "cpu")
     plan = Plan.of({"domain": "molecules", "count": items, "shard": max(512, items // 4)})
     order = Order.of(plan, engine)
     targets, request = engine.targets(None), order.request()
     for _ in engine.draw(512, request, targets, workers=1):
         pass
     bare, batch = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         bare.append(_seconds(lambda: [None for _ in engine.draw(items, request, targets, workers=1)]))
         with tempfile.TemporaryDirectory(dir=".") as folder:
             library = begin(plan, engine, Path(folder))
@@ -55,8 +62,11 @@ def speed(items: int) -> dict[str, object]:
             pool = Inline(lambda job, source=source: draw_shard(source, job))
             batch.append(_seconds(Run(library, source, pool).run))
             drawn = status(Path(folder)).total.drawn
-    share = min(bare) / items / (min(batch) / drawn)
-    return {"items": items, "bare_seconds": bare, "batch_seconds": batch, "drawn": drawn, "share_of_bare": share}
+    shares = [one / items / (other / drawn) for one, other in zip(bare, batch, strict=True)]
+    return {
+        "items": items, "model": engine.name, "bare_seconds": bare, "batch_seconds": batch, "drawn": drawn,
+        "share_of_bare": statistics.median(shares), "shares": shares, "load": os.getloadavg(),
+    }  # fmt: skip
 
 
 def memory(items: int) -> dict[str, object]:
@@ -85,11 +95,30 @@ def memory(items: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def whole(items: int, workers: int) -> dict[str, object]:
+def keys(items: int) -> dict[str, object]:
+    """Random keys, ten thousand at a time as shards bring them."""
+    rng, part = np.random.default_rng(0), 10_000
+    before, began, curve = _resident(), time.monotonic(), []
+    with tempfile.TemporaryDirectory(dir=".") as folder, Keys(Path(folder)) as store:
+        for done in range(0, items, part):
+            some = rng.integers(0, 2**64, (part, 2), dtype=np.uint64)
+            store.add(some[store.fresh(some)])
+            if done % (items // 100) == 0:
+                now = _resident()
+                curve.append((done, now[0] - before[0], now[1] - before[1], time.monotonic() - began))
+        seconds, count = time.monotonic() - began, len(store)
+        disk = sum(path.stat().st_size for path in store.folder.glob("*.run"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before[0]
+    return {"items": count, "seconds": seconds, "peak_mb": peak, "disk_mb": disk / 1e6, "curve": curve}
+
+
+def whole(items: int, workers: int, model: str, measure: str) -> dict[str, object]:
     """One run by processes beside the engine's own, with the same processes, by the clock."""
-    engine = genesis.load("molecules", "cpu")
+    engine = genesis.load(model, "cpu")
     some = min(items, 20_000)
-    plan = Plan.of({"domain": "molecules", "count": items})
+    plan = Plan.of(
+        {"domain": "molecules", "count": items, "measure": measure if measure == "all" else measure.split(",")}
+    )
     order = Order.of(plan, engine)
     targets, request = engine.targets(None), order.request()
     began = time.monotonic()
@@ -149,17 +178,22 @@ def _plot(seen: list[tuple[int, float, float, float]], items: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "memory", "whole"))
+    parser.add_argument("what", choices=("speed", "memory", "keys", "whole"))
     parser.add_argument("--items", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--model", default="molecules")
+    parser.add_argument("--measure", default="all")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "speed":
-        result = speed(given.items or 4_096)
+        result = speed(given.items or 4_096, given.rounds, given.model)
     elif given.what == "memory":
         result = memory(given.items or 10_000_000)
+    elif given.what == "keys":
+        result = keys(given.items or 100_000_000)
     else:
-        result = whole(given.items or 1_000_000, given.workers)
+        result = whole(given.items or 1_000_000, given.workers, given.model, given.measure)
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(result, indent=1)
     (RESULTS / f"batch-{given.what}.json").write_text(text + "\n")

@@ -76,6 +76,7 @@ def main(folder: Path) -> None:
         json.dumps(
             {
                 "machines": len(nodes), "workers": size, "killed_at_shard": killed, "machines_left": left,
+                "rows": ray.data.read_parquet(str(library.folder)).count(),
                 "retried": run.retried, "same_bytes": files(library.folder) == files(whole.folder),
                 "same_hash": status(library.folder).hash == status(whole.folder).hash,
                 "verified": verify(library.folder) == [],

@@ -40,7 +40,7 @@ def order_of(kind: str, engine: Engine) -> tuple[Order, Source]:
     if kind == "words":
         order = Order.of(Plan.of({**settings, "measure": []}), engine)
         return order, fake_source(order, engine)
-    more = {"target": {"bars": 1}, "temperature": 0.3} if kind == "music" else {"temperature": 0.6}
+    more = {"target": {"bars": 1}, "temperature": 0.02} if kind == "music" else {"temperature": 0.4}
     order = Order.of(Plan.of({**settings, **more}), engine)
     return order, Source.of(order, engine)
 

@@ -28,6 +28,7 @@ def test_a_machine_that_dies_changes_no_byte(tmp_path: Path) -> None:
     assert report["same_bytes"]
     assert report["same_hash"]
     assert report["verified"]
+    assert report["rows"] == 400, "Ray reads the folder as it is"
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def test_workers_do_not_outlive_a_killed_run(make_plan: Make, engine: Engine, mo
         process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE)
         deadline = time.monotonic() + 3_600
         before = len(files(tmp_path / "lib"))
-        while len(files(tmp_path / "lib")) < before + 2 and time.monotonic() < deadline:
+        while len(files(tmp_path / "lib")) < before + 2 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         assert children
