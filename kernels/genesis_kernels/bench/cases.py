@@ -216,11 +216,11 @@ def _decode_case(R: int, H: int, G: int, K: int, live: int) -> Case:
         """What a loop with a static cache does: rotate, write, and attend over all positions under a mask."""
         q, k, v = reference.split_heads(qkv, H, cos[position], sin[position], EPS)
         at = position[:1].long()
-        k_cache.index_copy_(2, at, k[:, :, None].to(BF16))
-        v_cache.index_copy_(2, at, v[:, :, None])
+        k_cache.index_copy_(2, at, k[:, :, None].to(k_cache.dtype))
+        v_cache.index_copy_(2, at, v[:, :, None].to(v_cache.dtype))
         seen = (torch.arange(S, device=q.device) <= position[:, None])[:, None, None]
         out = F.scaled_dot_product_attention(
-            q[:, :, None].to(BF16), k_cache, v_cache, attn_mask=seen, enable_gqa=H != G
+            q[:, :, None].to(k_cache.dtype), k_cache, v_cache, attn_mask=seen, enable_gqa=H != G
         )
         return out.flatten(1)
 
