@@ -68,10 +68,13 @@ def path(op: str, device: torch.device, width: int | None = None, dtype: torch.d
     return True, "Triton interpreter" if interpreted else "Triton kernel"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
 def _served(op: str, kind: str, index: int | None, width: int, dtype: torch.dtype) -> bool:
     """:func:`path`, remembered; loads the kernel, and says once why there is none on a GPU."""
     return _decide(op, torch.device(kind, index) if index is not None else torch.device(kind), width, dtype)
+
+
+# what torch.compiler.assume_constant_result does, without its import of the compiler: the answer is not traced
+_served._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache

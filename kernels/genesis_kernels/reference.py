@@ -6,6 +6,8 @@ R  rows being decoded    S  positions of a cache    L  positions of a result    
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -147,20 +149,82 @@ def short_attention(
     Returns:
         ``[N, H, K]`` in the dtype of ``qkv``.
     """
-    bounds = cu_seqlens.long()
-    within = torch.arange(longest, device=qkv.device)
-    live = lengths.long() if lengths is not None else bounds.diff()
-    inside = within < live[:, None]  # [B, longest]
-    place = (bounds[:-1, None] + within).clamp(max=max(len(qkv) - 1, 0))
-    q, k, v = split_heads(qkv[place], heads, cos[:longest], sin[:longest], eps)  # [B, longest, heads, K]
+    batch = _Batch.of(cu_seqlens, lengths, longest, len(qkv))
+    q, k, v = split_heads(qkv[batch.place], heads, cos[:longest], sin[:longest], eps)  # [B, longest, heads, K]
     q, k, v = (t.transpose(1, 2).to(qkv.dtype) for t in (q, k, v))
-    k, v = (t.repeat_interleave(heads // t.shape[1], 1) for t in (k, v))
-    seen = inside[:, None] & (within <= within[:, None]) if causal else inside[:, None].expand(-1, longest, -1)
-    scores = _wide(q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
-    scores = scores.masked_fill(~(seen & inside[:, :, None])[:, None], NEVER)
-    p = scores.softmax(-1).masked_fill(~inside[:, None, :, None], 0).to(v.dtype)
-    out = (p @ v.masked_fill(~inside[:, None, :, None], 0)).transpose(1, 2)  # [B, longest, H, K]
-    return qkv.new_zeros(len(qkv), heads, qkv.shape[-1]).index_put((place[inside],), out[inside])
+    p = batch.probabilities(q, k, causal).to(v.dtype)
+    out = (p @ _spread(batch.live(v), heads)).transpose(1, 2)  # [B, longest, H, K]
+    whole = qkv.new_zeros(len(qkv), heads, qkv.shape[-1])
+    return whole.index_put((batch.place[batch.inside],), out[batch.inside])
+
+
+def short_attention_backward(
+    d_out: Tensor,
+    qkv: Tensor,
+    cu_seqlens: Tensor,
+    lengths: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    longest: int,
+    causal: bool = True,
+    eps: float = 1e-6,
+) -> Tensor:
+    """The gradient of ``qkv`` from that of the result of :func:`short_attention`, ``[N, H, K]``.
+
+    With probabilities p and ``dp = d_out v^T``: ``ds = p (dp - sum(p dp)) / sqrt(K)``, ``dq = ds k``, ``dk = ds^T q``
+    and ``dv = p^T d_out``; then back through the rotation and the norm.
+    """
+    batch = _Batch.of(cu_seqlens, lengths, longest, len(qkv))
+    cos, sin = cos[:longest], sin[:longest]
+    groups, K = (qkv.shape[1] - heads) // 2, qkv.shape[2]
+    q, k, v = (t.transpose(1, 2) for t in split_heads(qkv[batch.place], heads, cos, sin, eps))
+    p = batch.probabilities(q, k, causal)
+    d = _wide(batch.live(d_out[batch.place].transpose(1, 2)))
+    dp = d @ _spread(_wide(batch.live(v)), heads).transpose(-1, -2)
+    ds = p * (dp - (p * dp).sum(-1, keepdim=True)) * K**-0.5
+    dq, dk, dv = ds @ _spread(batch.live(k), heads), ds.transpose(-1, -2) @ batch.live(q), p.transpose(-1, -2) @ d
+    dk, dv = (t.unflatten(1, (groups, -1)).sum(2) for t in (dk, dv))
+    d_qk = torch.cat((dq, dk), 1).transpose(1, 2)  # [B, longest, H + G, K]
+    d_qk = rotate(d_qk, cos[:, None], -sin[:, None])
+    x = _wide(qkv[batch.place][:, :, : heads + groups])
+    r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    d_qk = r * (d_qk - x * r * (d_qk * x * r).mean(-1, keepdim=True))
+    found = torch.cat((d_qk, dv.transpose(1, 2)), 2).to(qkv.dtype)
+    return torch.zeros_like(qkv).index_put((batch.place[batch.inside],), found[batch.inside])
+
+
+def _spread(x: Tensor, heads: int) -> Tensor:
+    """``[B, G, T, K]`` repeated for the query heads of each group."""
+    return x.repeat_interleave(heads // x.shape[1], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Sequences that lie one after the other, as a batch with padding."""
+
+    place: Tensor  # [B, longest]: the row of each position
+    inside: Tensor  # [B, longest] bool: whether it is one
+
+    @classmethod
+    def of(cls, cu_seqlens: Tensor, lengths: Tensor | None, longest: int, rows: int) -> _Batch:
+        bounds, within = cu_seqlens.long(), torch.arange(longest, device=cu_seqlens.device)
+        live = lengths.long() if lengths is not None else bounds.diff()
+        place = (bounds[:-1, None] + within).clamp(max=max(rows - 1, 0))
+        return cls(place, within < live[:, None])
+
+    def live(self, x: Tensor) -> Tensor:
+        """``[B, heads, longest, K]`` with zeros for padding, whatever lies there."""
+        return x.masked_fill(~self.inside[:, None, :, None], 0)
+
+    def probabilities(self, q: Tensor, k: Tensor, causal: bool) -> Tensor:
+        """``[B, H, longest, longest]``, float32 at least; zeros for padding."""
+        scores = _wide(q @ _spread(k, q.shape[1]).transpose(-1, -2)) * q.shape[-1] ** -0.5
+        seen = self.inside[:, None, :] & self.inside[:, :, None]
+        if causal:
+            within = torch.arange(q.shape[2], device=q.device)
+            seen = seen & (within <= within[:, None])
+        return self.live(scores.masked_fill(~seen[:, None], NEVER).softmax(-1))
 
 
 def step_attention(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, length: int) -> Tensor:

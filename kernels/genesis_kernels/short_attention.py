@@ -299,12 +299,8 @@ def _backward_op(
 
 
 @_backward_op.register_kernel("cpu")
-def _(d_out, qkv, *rest):  # type: ignore[no-untyped-def]
-    if INTERPRETED:
-        return backward(d_out, qkv, *rest)
-    with torch.enable_grad():
-        qkv = qkv.detach().requires_grad_()
-        return torch.autograd.grad(reference.short_attention(qkv, *rest), qkv, d_out)[0]
+def _(*inputs):  # type: ignore[no-untyped-def]
+    return (backward if INTERPRETED else reference.short_attention_backward)(*inputs)
 
 
 @_backward_op.register_fake

@@ -9,6 +9,9 @@ from torch import Tensor
 pytest.importorskip("triton", reason="the kernels need Triton, which this system has no wheel of")
 from genesis_kernels.bench import cases, checks
 
+# Inductor and flex import what torch itself calls deprecated
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 
 @pytest.fixture(autouse=True)
 def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

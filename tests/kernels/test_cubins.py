@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-triton = pytest.importorskip("triton", reason="the kernels need Triton, which this system has no wheel of")
-from genesis_kernels import decode_attention, modulated_norm, short_attention, token_sampler  # noqa: E402
-from genesis_kernels.bench.cubins import Cubin, compiled  # noqa: E402
-from genesis_kernels.limits import WIDEST_TRAINED  # noqa: E402
+pytest.importorskip("triton", reason="the kernels need Triton, which this system has no wheel of")
+import triton
+
+from genesis_kernels import decode_attention, modulated_norm, short_attention, token_sampler
+from genesis_kernels.bench.cubins import Cubin, compiled
+from genesis_kernels.limits import WIDEST_TRAINED
 
 MEASURED = "3.9."
 ARCHITECTURES = (80, 90, 100, 120)

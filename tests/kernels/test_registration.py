@@ -15,6 +15,8 @@ from genesis_kernels import reference
 pytest.importorskip("triton", reason="the kernels need Triton, which this system has no wheel of")
 from genesis_kernels import decode_attention, modulated_norm, short_attention, token_sampler  # noqa: F401
 
+# Inductor imports what torch itself calls deprecated
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 OPS = torch.ops.genesis_kernels
 H, G, K = 4, 2, 6
 

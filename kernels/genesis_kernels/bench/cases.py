@@ -57,9 +57,9 @@ def cases(op: str) -> Iterator[Case]:
     }[op]()
 
 
-def random(*shape: int, seed: int, dtype: torch.dtype = BF16) -> Tensor:
+def random(*shape: int, seed: int, dtype: torch.dtype | None = None) -> Tensor:
     generator = torch.Generator(DEVICE).manual_seed(seed)
-    return torch.randn(*shape, generator=generator, device=DEVICE, dtype=torch.float32).to(dtype)
+    return torch.randn(*shape, generator=generator, device=DEVICE, dtype=torch.float32).to(dtype or BF16)
 
 
 def table(length: int, K: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,8 @@ from genesis import rng
 from genesis_kernels import reference
 from genesis_kernels import token_sampler as kernel
 
+# integers that wrap, and infinity less infinity where the kernel looks for it: numpy, which interprets, says so
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 NEVER = float("-inf")
 MADE = ("token", "position", "length", "ended", "log_prob", "out")
 
