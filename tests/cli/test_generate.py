@@ -54,7 +54,6 @@ def test_every_flag_reaches_the_engine(call: Call, engine: Any) -> None:
         "guidance": 2.0,
         "steps": 0,
         "sampler": "",
-        "given": {},
         "keep_best": 4,
         "constrained": False,
         "batch_size": 16,
