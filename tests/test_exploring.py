@@ -125,7 +125,7 @@ def test_a_map_is_of_different_items_about_their_middle(engine: Engine, tmp_path
         (lambda e: e.explore(2), "count=2: a map needs at least 3 items"),
         (lambda e: e.encode([]), "no items to encode"),
         (lambda e: e.decode(torch.zeros(2, 3)), r"latents of shape \(2, 3\); this model's are \[N, 4, 16\]"),
-        (lambda e: e.complete("[*:1]C", 2), "a model of the family transformer; this is a vae"),
+        (lambda e: e.complete("[*:1]C", 2), "finished by a transformer; this model is a vae"),
     ],
 )
 def test_what_cannot_be_meant(engine: Engine, call: object, message: str) -> None:
@@ -155,7 +155,7 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.Capt
         (["molecules", *model, "--similarity", "0.4:0.7"], "give that too"),
         (["molecules", *model, "--like", TO, "--similarity", "near"], "write similarity=NUMBER or"),
         (["molecules", *model, "--like", TO, "-t", "logp=2"], "--target-property does not go together with --like"),
-        (["molecules", *model, "--complete", "[*:1]C"], "a model of the family transformer"),
+        (["molecules", *model, "--complete", "[*:1]C"], "finished by a transformer"),
         (["molecules", *model, "--guidance", "2"], "which a model of the family vae cannot"),
     ):
         assert run(arguments) == 2
