@@ -51,8 +51,7 @@ class Wrapped(PreTrainedModel, GenerationMixin):
     def forward(
         self, input_ids: Tensor, past_key_values: DynamicCache | None = None, **_: Any
     ) -> CausalLMOutputWithPast:
-        net, cache = self.network, past_key_values
-        assert cache is not None
+        net, cache = self.network, DynamicCache() if past_key_values is None else past_key_values
         start = cache.get_seq_length()
         span = slice(start, start + input_ids.shape[1])
         x = net.embed(input_ids) + net.position.weight[span]
