@@ -49,9 +49,10 @@ class Wrapped(PreTrainedModel, GenerationMixin):
         network.head.to(dtype)
 
     def forward(
-        self, input_ids: Tensor, past_key_values: DynamicCache | None = None, **_: Any
+        self, input_ids: Tensor, cache: DynamicCache | None = None, past_key_values: DynamicCache | None = None, **_: Any
     ) -> CausalLMOutputWithPast:
-        net, cache = self.network, DynamicCache() if past_key_values is None else past_key_values
+        net, cache = self.network, cache if cache is not None else past_key_values  # its name before transformers 5.24
+        assert cache is not None
         start = cache.get_seq_length()
         span = slice(start, start + input_ids.shape[1])
         x = net.embed(input_ids) + net.position.weight[span]
