@@ -21,6 +21,7 @@ def run(marker: str) -> None:
     assert " passed" in done.stdout
 
 
+@pytest.mark.slow  # six minutes and more of one core
 def test_kernels_in_the_interpreter() -> None:
     run("not slow")
 
