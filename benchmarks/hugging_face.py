@@ -49,7 +49,11 @@ class Wrapped(PreTrainedModel, GenerationMixin):
         network.head.to(dtype)
 
     def forward(
-        self, input_ids: Tensor, cache: DynamicCache | None = None, past_key_values: DynamicCache | None = None, **_: Any
+        self,
+        input_ids: Tensor,
+        cache: DynamicCache | None = None,
+        past_key_values: DynamicCache | None = None,
+        **_: Any,
     ) -> CausalLMOutputWithPast:
         net, cache = self.network, cache if cache is not None else past_key_values  # its name before transformers 5.24
         assert cache is not None
