@@ -5,6 +5,7 @@ B  items of a batch
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -43,6 +44,7 @@ from genesis.train import Progress, TrainConfig
 from genesis.train.group import join
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
+CELLS = 64  # tokens that a grid counts for in a batch, however many numbers it holds: 128 grids in 8,192
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SCORED = 64  # sequences whose likelihood is worked out together
@@ -186,7 +188,14 @@ class Engine:
         if parent:
             fields = same_scale(fields, parent.config.model.fields)
             room = max(room, parent.config.model.max_length)
-        shape = families.shape(family, size, -(-len(vocab) // 16) * 16, room, fields, before.config if before else None)
+        grid = tuple(data.encoded.meta.get("shape", ())) or None
+        if grid:  # tokens are then counted by the cell, not by the number
+            wide = config.batch_tokens // CELLS * (math.prod(grid) + 2)
+            config = config.model_copy(update={"batch_tokens": wide})
+        shape = families.shape(
+            family, size, len(vocab) if grid else -(-len(vocab) // 16) * 16, room, fields,
+            before.config if before else None, grid,
+        )  # fmt: skip
         if data.encoded.longest + 2 > shape.max_length + 1:
             raise UsageError(
                 f"items of up to {data.encoded.longest} tokens; the VAE has room for {shape.max_length - 1}"
