@@ -19,9 +19,10 @@ from genesis.data.batches import collate
 from genesis.data.encoded import Encoded
 from genesis.decoding.constraint import SPECIALS
 from genesis.decoding.continuous import ContinuousDecoder
-from genesis.decoding.latent import LatentDecoder
+from genesis.decoding.latent import LatentDecoder, Start
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
+from genesis.domain import Begun
 from genesis.errors import UsageError
 from genesis.models.denoiser import DenoiserConfig, DiffusionConfig, LatentDiffusion
 from genesis.models.gan import GANConfig, LatentGAN
@@ -108,6 +109,29 @@ def decoder(model: Model, vocab: int) -> Decoder | ContinuousDecoder | LatentDec
             return MaskedDecoder(model, vocab)
         case _:
             return LatentDecoder(model, vocab)
+
+
+def start(model: Model, begun: Begun) -> Start:
+    """What a diffusion over grids goes on from; UsageError where this model cannot."""
+    if not isinstance(model, LatentDiffusion) or not isinstance(model.vae, GridVAE):
+        raise UsageError("what is given is gone on from by a diffusion over grids; this model is of another family")
+    of = model.vae.config
+    if tuple(begun.item.shape) != of.shape:
+        raise UsageError(
+            f"what is given is {'x'.join(map(str, begun.item.shape))} numbers, this model's items are "
+            f"{'x'.join(map(str, of.shape))} (height, width, channels)"
+        )
+    tokens = begun.item.long().flatten() + len(SPECIALS)
+    if begun.keep is None:
+        return Start(tokens, begun.strength)
+    keep = begun.keep[..., None].expand(of.shape)
+    rows, columns = (n << of.halvings for n in of.cells)
+    low, left = (rows - of.height) // 2, (columns - of.width) // 2
+    whole = torch.ones(rows, columns, dtype=torch.bool)
+    whole[low : low + of.height, left : left + of.width] = begun.keep
+    cell = 1 << of.halvings
+    kept = whole.unflatten(0, (-1, cell)).unflatten(2, (-1, cell)).all(3).all(1).flatten()
+    return Start(tokens, begun.strength, keep.flatten(), kept)
 
 
 def check_drawing(config: Config, guidance: float, steps: int, sampler: str) -> None:

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from genesis import registry
 from genesis.data import fetch, sources
 from genesis.data.encoded import Encoded, Row, open_encoded, write
-from genesis.domain import Augmented, Built, Category, Domain, Grid, Grouped, Number, Reading, Rejected
+from genesis.domain import Augmented, Built, Category, Domain, Grid, Grouped, Number, Reading, Rejected, Text
 from genesis.errors import EncodeError, InputError, UsageError, suggest
 from genesis.metrics.sets import KeySet, held_out, key_hash
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+from genesis.nn.text import TextField
 
 KEYS = "keys.npy"
 REJECTED = "rejected.csv"
@@ -130,6 +131,7 @@ def prepare(
         "licence": licence,
         "asked": asked,
         "labels": labels,
+        "texts": [name for name, kind in domain.properties.items() if isinstance(kind, Text)],
     }
     encoded = write(rows(), target, meta)
     KeySet.of_hashes(np.frombuffer(hashes, np.uint64), target / KEYS)
@@ -174,6 +176,10 @@ def fields_of(encoded: Encoded) -> tuple[ConditionField, ...]:
         known = labels.get(name)
         values = np.asarray(encoded.values[:, column], np.float64)
         values = values[np.isfinite(values)]
+        if known is not None and name in encoded.meta.get("texts", ()):
+            if known:
+                fields.append(TextField.of(name, list(known)))
+            continue
         if known is not None:
             if len(np.unique(values)) > 1:
                 fields.append(CategoryField(name=name, values=tuple(known)))
