@@ -20,11 +20,11 @@ WITH_SLOW = ("test_decoding.py", "test_short_attention.py", "test_token_sampler.
 
 
 def run(name: str, marker: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker, str(FOLDER / name)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", marker, str(FOLDER / name)]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, cwd=FOLDER.parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout or "100%" in done.stdout
+    assert " passed" in done.stdout
 
 
 @pytest.mark.parametrize("name", FILES)
