@@ -290,6 +290,13 @@ class Evaluated(Protocol[ItemIn]):
 
 
 @runtime_checkable
+class Obeying(Protocol[ItemIn]):
+    """A domain that looks, where it can, whether an item is what was asked for; one that is not is drawn again."""
+
+    def obeys(self, item: ItemIn, asked: Mapping[str, Asked]) -> bool: ...
+
+
+@runtime_checkable
 class Reporting(Protocol[ItemIn]):
     """A domain that can say more of an item than its properties: what it owes to what the model learned from."""
 

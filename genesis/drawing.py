@@ -20,7 +20,7 @@ import genesis
 from genesis import checkpoint, registry
 from genesis.decoding.loop import Decoded
 from genesis.decoding.sampling import Rules
-from genesis.domain import Constrained, Constraint, Domain, Task
+from genesis.domain import Constrained, Constraint, Domain, Obeying, Task
 from genesis.targets import Targets
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Request(BaseModel):
     rules: Rules = Rules()
     guidance: float = Field(default=1.0, ge=0, le=20)
     constrained: bool = True
+    strict: bool = False  # what the domain does not find as it was asked counts as invalid
     measure: tuple[str, ...] = ()
 
 
@@ -64,7 +65,8 @@ def draw_chunk(
     if task is not None:
         return finish_chunk(engine, first, last, request, targets, task)
     decoded = decode_chunk(engine, first, last, request, targets)
-    return check(engine.domain, first, decoded.cpu(), request.measure)
+    drawn = check(engine.domain, first, decoded.cpu(), request.measure)
+    return list(obeying(engine.domain, drawn, targets)) if request.strict else drawn
 
 
 def decode_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> Decoded:
@@ -85,6 +87,16 @@ def check(domain: Domain[Any], first: int, decoded: Decoded, measure: Sequence[s
         log_prob = float(decoded.log_prob[row])
         out.append(_drawn(domain, first + row, item, measure, log_prob, tokens.tolist() if item is not None else ()))
     return out
+
+
+def obeying(domain: Domain[Any], drawn: Iterable[Drawn], targets: Targets) -> Iterator[Drawn]:
+    """The same draws; those that the domain does not find as they were asked have no item."""
+    looks = domain if isinstance(domain, Obeying) and targets.asked else None
+    for one in drawn:
+        if looks and one.item is not None and not looks.obeys(one.item, targets.of(one.index)):
+            yield Drawn(one.index, None, None, {}, one.log_prob)
+        else:
+            yield one
 
 
 def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
@@ -141,6 +153,9 @@ def checked_beside(
     """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
     from loky import ProcessPoolExecutor
 
+    def done(drawn: list[Drawn]) -> Iterable[Drawn]:
+        return obeying(engine.domain, drawn, targets) if request.strict else drawn
+
     pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
     waiting: deque[list[Any]] = deque()
     try:
@@ -155,9 +170,9 @@ def checked_beside(
             )
             if len(waiting) > 1:
                 for part in waiting.popleft():
-                    yield from part.result()
+                    yield from done(part.result())
         for part in (part for parts in waiting for part in parts):
-            yield from part.result()
+            yield from done(part.result())
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 

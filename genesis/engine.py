@@ -269,7 +269,8 @@ class Engine:
     ) -> Hits:
         """``count`` valid, distinct items, measured, in the order of their indices.
 
-        Items are drawn at indices 0, 1, 2, ... until enough are valid and new; what index ``i`` gives depends on the
+        Items are drawn at indices 0, 1, 2, ... until enough are valid and new (and, with the constraint, as asked where
+        the domain looks: music in the key asked for); what index ``i`` gives depends on the
         seed, the targets and the sampling rules alone. After ``4 * count + 64`` draws a shortfall is reported instead.
 
         Args:
@@ -316,6 +317,7 @@ class Engine:
                 ),
                 guidance=guidance,
                 constrained=constrained and self.config.family != "masked",
+                strict=constrained and task is None,
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
