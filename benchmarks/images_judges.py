@@ -1,4 +1,6 @@
-"""Train the two classifiers by which images are judged: ``python benchmarks/images_judges.py TRAIN.jsonl TEST.jsonl [NAME]``.
+"""Train the two classifiers by which images are judged.
+
+    python benchmarks/images_judges.py TRAIN.jsonl TEST.jsonl [NAME]
 
 About four minutes for each on one core. Prints accuracy on the test set and the SHA-256 that ``judge.py`` lists.
 """

@@ -153,7 +153,9 @@ def read_config(path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in (*get_args(Family), "grid")) or "the whole file"
+        place = (
+            ".".join(str(part) for part in first["loc"] if part not in (*get_args(Family), "grid")) or "the whole file"
+        )
         raise CheckpointError(f"{file}: not a genesis config ({place!r:.80}: {first['msg']:.200})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable as JSON ({error!s:.200})") from None

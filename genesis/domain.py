@@ -299,7 +299,7 @@ class Compared(Protocol[ItemIn]):
 
 @runtime_checkable
 class Pictured(Protocol[ItemIn]):
-    """A domain whose items can be drawn."""
+    """A domain whose items can be drawn; ``pictured`` says how many a picture shows where nobody asks, else 24."""
 
     def picture(self, items: Sequence[ItemIn], captions: Sequence[str], target: Path) -> None: ...
 
@@ -339,6 +339,13 @@ class Evaluated(Protocol[ItemIn]):
         gives the folder of a fetched corpus, or raises ResourceError with the command that fetches it.
         """
         ...
+
+
+@runtime_checkable
+class Obeying(Protocol[ItemIn]):
+    """A domain that looks, where it can, whether an item is what was asked for; one that is not is drawn again."""
+
+    def obeys(self, item: ItemIn, asked: Mapping[str, Asked]) -> bool: ...
 
 
 @runtime_checkable

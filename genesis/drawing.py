@@ -21,7 +21,7 @@ from genesis import checkpoint, families, registry
 from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoded
 from genesis.decoding.sampling import Rules
-from genesis.domain import Begun, Constrained, Constraint, Domain, Grid, Task
+from genesis.domain import Begun, Constrained, Constraint, Domain, Grid, Obeying, Task
 from genesis.targets import Targets
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Request(BaseModel):
     rules: Rules = Rules()
     guidance: float = Field(default=1.0, ge=0, le=20)
     constrained: bool = True
+    strict: bool = False  # what the domain does not find as it was asked counts as invalid
     measure: tuple[str, ...] = ()
 
 
@@ -65,7 +66,8 @@ def draw_chunk(
     if task is not None and not isinstance(task, Begun):
         return finish_chunk(engine, first, last, request, targets, task)
     decoded = decode_chunk(engine, first, last, request, targets, task)
-    return check(engine.domain, first, decoded.cpu(), request.measure, engine.shape)
+    drawn = check(engine.domain, first, decoded.cpu(), request.measure, engine.shape)
+    return list(obeying(engine.domain, drawn, targets)) if request.strict else drawn
 
 
 def decode_chunk(
@@ -93,6 +95,16 @@ def check(
     return out
 
 
+def obeying(domain: Domain[Any], drawn: Iterable[Drawn], targets: Targets) -> Iterator[Drawn]:
+    """The same draws; those that the domain does not find as they were asked have no item."""
+    looks = domain if isinstance(domain, Obeying) and targets.asked else None
+    for one in drawn:
+        if looks and one.item is not None and not looks.obeys(one.item, targets.of(one.index)):
+            yield Drawn(one.index, None, None, {}, one.log_prob)
+        else:
+            yield one
+
+
 def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
     """:func:`draw_chunk` where a part is given: pass by pass, each with noise of its own; a draft that fails is out."""
     room = engine.model.config.max_length
@@ -117,7 +129,12 @@ def finish_chunk(engine: Engine, first: int, last: int, request: Request, target
 
 
 def in_processes(
-    engine: Engine, chunks: Iterable[Chunk], request: Request, targets: Targets, workers: int, task: Task | Begun | None = None
+    engine: Engine,
+    chunks: Iterable[Chunk],
+    request: Request,
+    targets: Targets,
+    workers: int,
+    task: Task | Begun | None = None,
 ) -> Iterator[Drawn]:
     """The items of the chunks in order, decoded and checked in worker processes."""
     from loky import ProcessPoolExecutor  # unlike multiprocessing's, it needs no __main__ guard in a user's script
@@ -147,6 +164,9 @@ def checked_beside(
     """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
     from loky import ProcessPoolExecutor
 
+    def done(drawn: list[Drawn]) -> Iterable[Drawn]:
+        return obeying(engine.domain, drawn, targets) if request.strict else drawn
+
     pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
     waiting: deque[list[Any]] = deque()
     try:
@@ -161,9 +181,9 @@ def checked_beside(
             )
             if len(waiting) > 1:
                 for part in waiting.popleft():
-                    yield from part.result()
+                    yield from done(part.result())
         for part in (part for parts in waiting for part in parts):
-            yield from part.result()
+            yield from done(part.result())
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 
@@ -207,9 +227,7 @@ def _drawn(
     return Drawn(index, item, key, measured, log_prob, tuple(tokens))
 
 
-def _check(
-    domain: str, first: int, decoded: Decoded, measure: Sequence[str], shape: Sequence[int]
-) -> list[Drawn]:
+def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str], shape: Sequence[int]) -> list[Drawn]:
     return check(registry.domain(domain), first, decoded, measure, shape)
 
 

@@ -34,12 +34,12 @@ from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_proce
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
-from genesis.models.inheritance import inherit, same_scale
 from genesis.models.denoiser import DiffusionConfig
 from genesis.models.gan import GANConfig
 from genesis.models.grid import GridVAEConfig
+from genesis.models.inheritance import inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
-from genesis.nn.conditioner import Conditioner, NumberField
+from genesis.nn.conditioner import CategoryField, Conditioner, NumberField
 from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
 from genesis.targets import Target, Targets
@@ -297,7 +297,8 @@ class Engine:
     ) -> Hits:
         """``count`` valid, distinct items, measured, in the order of their indices.
 
-        Items are drawn at indices 0, 1, 2, ... until enough are valid and new; what index ``i`` gives depends on the
+        Items are drawn at indices 0, 1, 2, ... until enough are valid and new (and, with the constraint, as asked where
+        the domain looks: music in the key asked for); what index ``i`` gives depends on the
         seed, the targets and the sampling rules alone. After ``4 * count + 64`` draws a shortfall is reported instead.
 
         Args:
@@ -322,8 +323,7 @@ class Engine:
         if count < 1 or keep_best < 1 or batch_size < 1:
             raise UsageError(f"count={count}, keep_best={keep_best}, batch_size={batch_size}: each must be at least 1")
         task = self.task(given, target, constrained) if given else None
-        begun = isinstance(task, Begun)
-        targets = self.targets(self._follows(task, target or {}) if task and not begun else target)
+        targets = self.targets(target if task is None or isinstance(task, Begun) else self._follows(task, target or {}))
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
         measurable = {n: kind for n, kind in self.domain.properties.items() if not isinstance(kind, Label | Text)}
@@ -345,6 +345,7 @@ class Engine:
                 ),
                 guidance=guidance,
                 constrained=constrained and self.config.family != "masked",
+                strict=constrained and task is None,
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
@@ -403,7 +404,7 @@ class Engine:
             name: value
             for name, value in task.target.items()
             if name in target
-            or ((field := known.get(name)) and (isinstance(field, NumberField) or value in field.values))
+            or ((field := known.get(name)) and (not isinstance(field, CategoryField) or value in field.values))
         }
 
     def complete(

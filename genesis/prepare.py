@@ -111,7 +111,9 @@ def prepare(
             for i, (key, at) in enumerate(zip(part.keys, part.kept, strict=True)):
                 shape, first = part.shapes[i], meta.setdefault("shape", part.shapes[i])
                 if shape != first:  # grids of one corpus have one shape
-                    reason = f"{'x'.join(map(str, shape))} numbers, where the first item has {'x'.join(map(str, first))}"
+                    reason = (
+                        f"{'x'.join(map(str, shape))} numbers, where the first item has {'x'.join(map(str, first))}"
+                    )
                     rejected.append(Rejected(0, key[:200], reason))
                     continue
                 if allowed and tiers and tiers[at] not in allowed:

@@ -21,7 +21,8 @@ from genesis.asked import blend
 from genesis.domain import Asked, Label, Number, Property
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
-from genesis.nn.conditioner import CategoryField, ConditionField, NumberField, TextField
+from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+from genesis.nn.text import TextField
 from genesis.profiles import Profiles
 
 Target = Asked | Sequence[Asked]

@@ -5,7 +5,7 @@ B  items    L  latent vectors    K  numbers in each    P  properties    S  steps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,7 +65,8 @@ class LatentDecoder:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``."""
         made = self.write(self.latents(values, items, seed, rules, guidance, start), items, seed, rules, constraint)
         if start and start.keep is not None:
-            made.tokens[:] = torch.where(start.keep.to(self.device), start.tokens.to(self.device), made.tokens)
+            kept = torch.where(start.keep.to(self.device), start.tokens.to(self.device), made.tokens)
+            made = replace(made, tokens=kept)
         return made
 
     @torch.inference_mode()

@@ -1,8 +1,8 @@
 """A variational autoencoder of grids: convolutions to a few latent vectors and back.
 
-The bound is that of ``models/vae.py`` with a Gaussian p(x | z) whose variance is the one that fits best, the mean squared
-error itself (Rybkin et al. 2021, sigma-VAE): the price of an error and the price of a number of z need no weight between
-them. Residual blocks without normalisation, whose branches start at nothing (Zhang et al. 2019, Fixup), as in
+The bound is that of ``models/vae.py`` with a Gaussian p(x | z) whose variance is the one that fits best, the mean
+squared error itself (Rybkin et al. 2021, sigma-VAE), so that an error and a number of z need no weight between them.
+Residual blocks without normalisation, whose branches start at nothing (Zhang et al. 2019, Fixup), as in
 ``models/gan.py``.
 
 Convolutions, and not the blocks of ``nn/block.py``: neighbouring numbers are alike before anything is learned, and a
@@ -146,7 +146,7 @@ class GridVAE(nn.Module):
         if not self.prior_head.weight.is_meta:  # the prior starts as the standard normal
             nn.init.zeros_(self.prior_head.weight)
             nn.init.zeros_(self.prior_head.bias)
-            nn.init.constant_(self.down[-1].bias[k:], FIRST_LOGVAR)  # type: ignore[index, arg-type]
+            nn.init.constant_(self.down[-1].bias[k:], FIRST_LOGVAR)  # type: ignore[index]
 
     def fill_tables(self) -> None:
         """Compute the buffers, which follow from the config and are not stored in a checkpoint."""

@@ -66,7 +66,9 @@ class Conditioner(nn.Module):
         self.register_buffer("columns", None, persistent=False)
         self.register_buffer("mean", None, persistent=False)
         self.register_buffer("std", None, persistent=False)
-        self.numbers = nn.Parameter(torch.empty(sum(isinstance(f, NumberField) for f in fields), 1 + 2 * FREQUENCIES, width))
+        self.numbers = nn.Parameter(
+            torch.empty(sum(isinstance(f, NumberField) for f in fields), 1 + 2 * FREQUENCIES, width)
+        )
         self.categories = nn.ModuleList(embedding(len(f.values), width) for f in fields if isinstance(f, CategoryField))
         self.texts = nn.ModuleDict({f.name: TextEncoder(f, width) for f in fields if isinstance(f, TextField)})
         self.absent = nn.Parameter(torch.empty(len(fields), width))

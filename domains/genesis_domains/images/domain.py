@@ -29,6 +29,7 @@ class Images:
     spec = Grid(256, SIDE * SIDE * 3)
     properties: Mapping[str, Label | Text] = PROPERTIES
     given: Mapping[str, str] = given.GIVEN
+    pictured = 400  # images of a sheet
 
     def read(self, source: Path, column: str | None = None) -> Reading:
         return files.read(source)
@@ -88,6 +89,17 @@ class Images:
     ) -> list[Rejected]:
         corpora.build(corpus, files, target)
         return []
+
+    def evaluate(
+        self,
+        items: Sequence[Image | None],
+        reference: str,
+        corpus: Callable[[str], Path],
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Mapping[str, float]:
+        from genesis_domains.images.evaluation import evaluate
+
+        return evaluate(items, reference, corpus)
 
     def picture(self, items: Sequence[Image], captions: Sequence[str], target: Path) -> None:
         from genesis_domains.images import picture

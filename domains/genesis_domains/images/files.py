@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -19,7 +20,7 @@ from typing import Any
 
 from genesis.domain import Reading, Rejected
 from genesis.errors import EncodeError, InputError, UsageError
-from genesis_domains.images.image import SIDE, Image, channels_of, opened, unpacked
+from genesis_domains.images.image import MAX_BYTES, SIDE, Image, channels_of, opened, unpacked
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 CAPTIONS = ("captions.jsonl", "metadata.jsonl")
@@ -78,7 +79,8 @@ def _lines(source: Path) -> Iterator[tuple[int, str, Image | EncodeError]]:
                 entry = json.loads(line)
                 data = base64.b64decode(entry["image"], validate=True)
                 image = Image.of(unpacked(opened(data), None, None))
-                yield row, "", image.named(str(entry.get("label") or ""), str(entry.get("prompt") or ""))
+                label, prompt = (str(entry.get(n) or entry.get(f"asked_{n}") or "") for n in ("label", "prompt"))
+                yield row, "", image.named(label, prompt)
             except EncodeError as error:
                 yield row, line[:60].decode(errors="replace"), error
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
@@ -142,20 +144,18 @@ def _captions(source: Path | str | None) -> dict[str, dict[str, Any]]:
             entry = json.loads(line)
             out[str(entry.get("file") or entry["file_name"])] = entry
         except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f'captions, line {number}: no line like {{"file": ..., "prompt": ...}} ({error})') from None
+            raise InputError(
+                f'captions, line {number}: no line like {{"file": ..., "prompt": ...}} ({error})'
+            ) from None
     return out
 
 
 def _limited(path: Path) -> bytes:
-    from genesis_domains.images.image import MAX_BYTES
-
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 
 
 def _from_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    from genesis_domains.images.image import MAX_BYTES
-
     try:
         with archive.open(entry) as file:
             return file.read(MAX_BYTES + 1)
@@ -178,7 +178,11 @@ def write(items: Sequence[Image], target: Path, columns: Mapping[str, Sequence[A
     """Items with their columns; the suffix says the format; whole or not at all."""
     check_target(target, len(items))
     suffix = target.suffix.lower()
-    rows = [{name: values[i] for name, values in columns.items()} for i in range(len(items))]
+    rows: list[dict[str, Any]] = [{} for _ in items]
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            if not isinstance(value, float) or math.isfinite(value):  # JSON has no word for the others
+                row[name] = value
     for row, item in zip(rows, items, strict=True):
         for name, value in (("label", item.label), ("prompt", item.prompt)):
             if value:

@@ -86,7 +86,7 @@ def unpacked(picture: Pil.Image, side: int | None, channels: int | None) -> Pixe
         picture.load()
         picture = ImageOps.exif_transpose(picture)
     except Exception as error:
-        raise EncodeError(f"damaged ({str(error):.60})") from None
+        raise EncodeError(f"damaged ({error!s:.60})") from None
     channels = channels or channels_of(picture)
     if picture.mode in ("RGBA", "P", "LA", "PA"):
         whole = picture.convert("RGBA")

@@ -2,8 +2,6 @@
 
 ``features`` gives the features whose Frechet distance is taken, ``labels`` says what an image shows. They differ in
 architecture and seed, and no generator ever sees either. ``benchmarks/images_judges.py`` trains them.
-
-N  images
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,52 +22,29 @@ from genesis_domains.images.image import Pixels
 Name = Literal["features", "labels"]
 FOLDER = Path(__file__).parent / "judges"
 SHA256 = {
-    "features": "",
-    "labels": "",
+    "features": "48ced86146755a42ec8f831a1eacb716327a3969f4bb82ef4e2eb27682a20a70",
+    "labels": "8d819e9140c1da1b9c98f0b0030ae14d523039fc7df5387f9f1f734d68cdea5b",
 }
-FEATURES = 64  # numbers of the layer before the last of ``features``
 AT_ONCE = 500
 
 
-class Features(nn.Module):
-    """Three convolutions of stride 2, then the mean over places: what is there and not where."""
+def untrained(name: Name) -> nn.Sequential:
+    """``[N, 1, 28, 28]`` to logits ``[N, 10]``.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
+    ``features`` averages over places before its last layer: what is there and not where. ``labels`` is the network of
+    LeCun et al. 1998 grown up: convolutions with pooling, then layers that see places.
+    """
+    if name == "features":
+        return nn.Sequential(
             nn.Conv2d(1, 32, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(64, FEATURES, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10),
         )  # fmt: skip
-        self.out = nn.Linear(FEATURES, 10)
-
-    def look(self, x: Tensor) -> Tensor:
-        """``[N, 64]`` of ``x [N, 1, 28, 28]``."""
-        seen: Tensor = self.net(x)
-        return seen.mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.out(F.dropout(self.look(x), 0.1, self.training))
-        return out
-
-
-class Labels(nn.Module):
-    """The plain network of LeCun et al. 1998 grown up: two convolutions with pooling and two layers that see places."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, 10),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x)
-        return out
-
-
-def untrained(name: Name) -> nn.Module:
-    return Features() if name == "features" else Labels()
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, 10),
+    )  # fmt: skip
 
 
 def network_input(pixels: Pixels) -> Tensor:
@@ -79,7 +53,7 @@ def network_input(pixels: Pixels) -> Tensor:
 
 
 @cache
-def judge(name: Name) -> nn.Module:
+def judge(name: Name) -> nn.Sequential:
     """A trained classifier, its hash checked."""
     file = FOLDER / f"{name}.safetensors"
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != SHA256[name]:
@@ -92,10 +66,8 @@ def judge(name: Name) -> nn.Module:
 @torch.inference_mode()
 def features(pixels: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """``[N, 64]`` of numbers ``[N, 28, 28, 1]``."""
-    network = judge("features")
-    assert isinstance(network, Features)
-    parts = [network.look(x) for x in network_input(pixels).split(AT_ONCE)]
-    return torch.cat(parts).double().numpy()
+    look = judge("features")[:-2]
+    return torch.cat([look(x) for x in network_input(pixels).split(AT_ONCE)]).double().numpy()
 
 
 @torch.inference_mode()
