@@ -104,7 +104,7 @@ def decode(engine: Engine, sizes: Sequence[int], constrained: bool = False) -> I
 def _decoder(engine: Engine, size: int) -> Decoder | ContinuousDecoder:
     usual = engine.decoder
     if isinstance(usual, ContinuousDecoder):
-        return ContinuousDecoder(usual.model, usual.vocab, buckets=(size,), shrinks=False)
+        return ContinuousDecoder(usual.model, usual.vocab, usual.weights.dtype, buckets=(size,), shrinks=False)
     return engine.loop
 
 

@@ -22,6 +22,7 @@ from genesis.data.whole import Whole
 from genesis.errors import CheckpointError, GenesisError
 from genesis.models.denoiser import DiffusionConfig, LatentDiffusion
 from genesis.models.gan import GANConfig, LatentGAN
+from genesis.models.grid import GridVAE, GridVAEConfig
 from genesis.models.masked import MaskedConfig, MaskedDiffusion
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.models.vae import VAE, VAEConfig
@@ -32,7 +33,7 @@ MAX_PARAMETERS = 4_000_000_000  # 16 GB in float32: a larger model needs another
 DTYPES = {"F32": 4, "BF16": 2, "F16": 2}  # bytes of a value
 
 Family = Literal["transformer", "vae", "diffusion", "gan", "masked"]
-Model = Transformer | VAE | LatentDiffusion | LatentGAN | MaskedDiffusion
+Model = Transformer | VAE | GridVAE | LatentDiffusion | LatentGAN | MaskedDiffusion
 
 
 def _kind(model: Any) -> Any:
@@ -43,6 +44,7 @@ def _kind(model: Any) -> Any:
 ModelConfig = Annotated[
     Annotated[TransformerConfig, Tag("transformer")]
     | Annotated[VAEConfig, Tag("vae")]
+    | Annotated[GridVAEConfig, Tag("grid")]
     | Annotated[DiffusionConfig, Tag("diffusion")]
     | Annotated[GANConfig, Tag("gan")]
     | Annotated[MaskedConfig, Tag("masked")],
@@ -81,8 +83,9 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Config:
-        if _kind(self.model) != self.family:
-            raise ValueError(f"the family is {self.family}, and the model is of {_kind(self.model)}")
+        kind = {"grid": "vae"}.get(_kind(self.model), _kind(self.model))  # the VAE of grids is one of the family too
+        if kind != self.family:
+            raise ValueError(f"the family is {self.family}, and the model is of {kind}")
         return self
 
 
@@ -93,6 +96,8 @@ def build(config: Config) -> Model:
             return Transformer(config.model)
         case VAEConfig():
             return VAE(config.model)
+        case GridVAEConfig():
+            return GridVAE(config.model)
         case DiffusionConfig():
             return LatentDiffusion(config.model)
         case GANConfig():
@@ -148,7 +153,9 @@ def read_config(path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in get_args(Family)) or "the whole file"
+        place = (
+            ".".join(str(part) for part in first["loc"] if part not in (*get_args(Family), "grid")) or "the whole file"
+        )
         raise CheckpointError(f"{file}: not a genesis config ({place!r:.80}: {first['msg']:.200})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable as JSON ({error!s:.200})") from None

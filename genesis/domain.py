@@ -30,6 +30,7 @@ __all__ = [
     "Asked",
     "Audible",
     "Augmented",
+    "Begun",
     "Built",
     "Category",
     "Compared",
@@ -38,6 +39,7 @@ __all__ = [
     "Constraint",
     "Domain",
     "Evaluated",
+    "Grid",
     "Grouped",
     "Label",
     "Number",
@@ -49,6 +51,7 @@ __all__ = [
     "Reporting",
     "Screened",
     "Task",
+    "Text",
     "Tokens",
     "Weighing",
 ]
@@ -64,6 +67,30 @@ class Tokens:
     def __post_init__(self) -> None:
         assert self.vocab[:3] == SPECIALS
         assert len(set(self.vocab)) == len(self.vocab)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Whole numbers below ``levels``, ``[H, W, C]``: near numbers mean nearly the same, and so do near places.
+
+    ``max_length``: numbers of the largest item. A grid is kept and batched as a sequence like any other, row by row, a
+    number ``v`` as the token ``v + 3``; all items of one corpus have one shape.
+    """
+
+    levels: int
+    max_length: int
+
+    @property
+    def vocab(self) -> tuple[str, ...]:
+        return (*SPECIALS, *map(str, range(self.levels)))
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """``[T]`` tokens of ``[H, W, C]``."""
+        return x.long().flatten() + len(SPECIALS)
+
+    def numbers(self, tokens: Tensor, shape: Sequence[int]) -> Tensor:
+        """``[H, W, C]`` of ``[T]`` tokens."""
+        return tokens.view(*shape) - len(SPECIALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +122,14 @@ class Label:
     about: str
 
 
-Property = Number | Category | Label
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words that an item brings along, such as its caption: any others may be asked for. It cannot be measured."""
+
+    about: str
+
+
+Property = Number | Category | Label | Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +157,7 @@ class Domain(Protocol[Item]):
     @property
     def name(self) -> str: ...
     @property
-    def spec(self) -> Tokens: ...
+    def spec(self) -> Tokens | Grid: ...
     @property
     def properties(self) -> Mapping[str, Property]: ...
 
@@ -144,11 +178,14 @@ class Domain(Protocol[Item]):
         ...
 
     def encode(self, item: Item) -> Tensor:
-        """``[T]`` int64 tokens without ``<bos>`` and ``<eos>``; EncodeError if the item does not fit."""
+        """``[T]`` int64 tokens without ``<bos>`` and ``<eos>``, or the ``[H, W, C]`` numbers of a Grid.
+
+        EncodeError if the item does not fit.
+        """
         ...
 
     def decode(self, x: Tensor) -> Item | None:
-        """The item of ``[T]`` tokens, or None when they are not a valid item. Never raises."""
+        """The item of what ``encode`` gives, or None when that is not a valid item. Never raises."""
         ...
 
     def key(self, item: Item) -> str:
@@ -204,6 +241,18 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A grid that is given. A diffusion goes on from it, and leaves alone what is kept.
+
+    ``item [H, W, C]``; ``strength`` from 0 (nothing changes) to 1 (nothing is left); ``keep [H, W]`` bool.
+    """
+
+    item: Tensor
+    strength: float = 1.0
+    keep: Tensor | None = None
+
+
 @runtime_checkable
 class Completing(Protocol):
     """A domain that can finish what is given: go on from it, or fill what it leaves open."""
@@ -213,8 +262,11 @@ class Completing(Protocol):
         """What can be given, by name, and a line of help for each; a text without a name means the first."""
         ...
 
-    def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task:
-        """The task of finishing ``given`` (texts of the command line, or objects); UsageError if it makes no sense."""
+    def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task | Begun:
+        """The task of finishing ``given`` (texts of the command line, or objects); UsageError if it makes no sense.
+
+        A domain of grids says what the items begin with.
+        """
         ...
 
 
@@ -247,7 +299,7 @@ class Compared(Protocol[ItemIn]):
 
 @runtime_checkable
 class Pictured(Protocol[ItemIn]):
-    """A domain whose items can be drawn."""
+    """A domain whose items can be drawn; ``pictured`` says how many a picture shows where nobody asks, else 24."""
 
     def picture(self, items: Sequence[ItemIn], captions: Sequence[str], target: Path) -> None: ...
 
@@ -287,6 +339,13 @@ class Evaluated(Protocol[ItemIn]):
         gives the folder of a fetched corpus, or raises ResourceError with the command that fetches it.
         """
         ...
+
+
+@runtime_checkable
+class Obeying(Protocol[ItemIn]):
+    """A domain that looks, where it can, whether an item is what was asked for; one that is not is drawn again."""
+
+    def obeys(self, item: ItemIn, asked: Mapping[str, Asked]) -> bool: ...
 
 
 @runtime_checkable

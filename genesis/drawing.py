@@ -17,10 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 import genesis
-from genesis import checkpoint, registry
+from genesis import checkpoint, families, registry
+from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoded
 from genesis.decoding.sampling import Rules
-from genesis.domain import Constrained, Constraint, Domain, Task
+from genesis.domain import Begun, Constrained, Constraint, Domain, Grid, Obeying, Task
 from genesis.targets import Targets
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Request(BaseModel):
     rules: Rules = Rules()
     guidance: float = Field(default=1.0, ge=0, le=20)
     constrained: bool = True
+    strict: bool = False  # what the domain does not find as it was asked counts as invalid
     measure: tuple[str, ...] = ()
 
 
@@ -58,33 +60,49 @@ class Drawn:
 
 
 def draw_chunk(
-    engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task | None = None
+    engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task | Begun | None = None
 ) -> list[Drawn]:
     """Decode and check the items of one range of indices."""
-    if task is not None:
+    if task is not None and not isinstance(task, Begun):
         return finish_chunk(engine, first, last, request, targets, task)
-    decoded = decode_chunk(engine, first, last, request, targets)
-    return check(engine.domain, first, decoded.cpu(), request.measure)
+    decoded = decode_chunk(engine, first, last, request, targets, task)
+    drawn = check(engine.domain, first, decoded.cpu(), request.measure, engine.shape)
+    return list(obeying(engine.domain, drawn, targets)) if request.strict else drawn
 
 
-def decode_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets) -> Decoded:
+def decode_chunk(
+    engine: Engine, first: int, last: int, request: Request, targets: Targets, begun: Begun | None = None
+) -> Decoded:
     """Decode the items of one range of indices."""
     constraint = None
     if request.constrained and isinstance(engine.domain, Constrained) and engine.config.family != "masked":
         asked = [targets.of(index) for index in range(first, last)]
         constraint = engine.domain.constraint(engine.model.config.max_length, asked)
-    return _decode(engine, list(range(first, last)), request, targets, constraint)
+    return _decode(engine, list(range(first, last)), request, targets, constraint, begun=begun)
 
 
-def check(domain: Domain[Any], first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
-    """What became of the sequences of the indices from ``first`` on."""
+def check(
+    domain: Domain[Any], first: int, decoded: Decoded, measure: Sequence[str], shape: Sequence[int] = ()
+) -> list[Drawn]:
+    """What became of the sequences of the indices from ``first`` on; ``shape`` of each, where they are grids."""
     out = []
     for row in range(len(decoded.length)):
         tokens = decoded.tokens[row, : decoded.length[row]]
-        item = domain.decode(tokens) if decoded.ended[row] else None
+        x = domain.spec.numbers(tokens, shape) if isinstance(domain.spec, Grid) else tokens
+        item = domain.decode(x) if decoded.ended[row] else None
         log_prob = float(decoded.log_prob[row])
         out.append(_drawn(domain, first + row, item, measure, log_prob, tokens.tolist() if item is not None else ()))
     return out
+
+
+def obeying(domain: Domain[Any], drawn: Iterable[Drawn], targets: Targets) -> Iterator[Drawn]:
+    """The same draws; those that the domain does not find as they were asked have no item."""
+    looks = domain if isinstance(domain, Obeying) and targets.asked else None
+    for one in drawn:
+        if looks and one.item is not None and not looks.obeys(one.item, targets.of(one.index)):
+            yield Drawn(one.index, None, None, {}, one.log_prob)
+        else:
+            yield one
 
 
 def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
@@ -111,7 +129,12 @@ def finish_chunk(engine: Engine, first: int, last: int, request: Request, target
 
 
 def in_processes(
-    engine: Engine, chunks: Iterable[Chunk], request: Request, targets: Targets, workers: int, task: Task | None = None
+    engine: Engine,
+    chunks: Iterable[Chunk],
+    request: Request,
+    targets: Targets,
+    workers: int,
+    task: Task | Begun | None = None,
 ) -> Iterator[Drawn]:
     """The items of the chunks in order, decoded and checked in worker processes."""
     from loky import ProcessPoolExecutor  # unlike multiprocessing's, it needs no __main__ guard in a user's script
@@ -141,6 +164,9 @@ def checked_beside(
     """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
     from loky import ProcessPoolExecutor
 
+    def done(drawn: list[Drawn]) -> Iterable[Drawn]:
+        return obeying(engine.domain, drawn, targets) if request.strict else drawn
+
     pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
     waiting: deque[list[Any]] = deque()
     try:
@@ -149,15 +175,15 @@ def checked_beside(
             starts = range(first, last, share)
             waiting.append(
                 [
-                    pool.submit(_check, engine.config.domain, *part, request.measure)
+                    pool.submit(_check, engine.config.domain, *part, request.measure, engine.shape)
                     for part in zip(starts, parts, strict=True)
                 ]
             )
             if len(waiting) > 1:
                 for part in waiting.popleft():
-                    yield from part.result()
+                    yield from done(part.result())
         for part in (part for parts in waiting for part in parts):
-            yield from part.result()
+            yield from done(part.result())
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 
@@ -169,6 +195,7 @@ def _decode(
     targets: Targets,
     constraint: Constraint | None,
     turn: int = 0,
+    begun: Begun | None = None,
 ) -> Decoded:
     items = torch.tensor(indices)
     mixture = targets.mixture(items, request.seed)
@@ -176,6 +203,12 @@ def _decode(
     if len(mixture) > 1:
         return engine.loop.decode(mixture, noise, request.seed, request.rules, constraint, request.guidance)
     ((_, values),) = mixture
+    if isinstance(engine.decoder, LatentDecoder):
+        engine.tell(targets)
+        start = families.start(engine.model, begun) if begun else None
+        return engine.decoder.decode(
+            values, noise, request.seed, request.rules, constraint, request.guidance, targets.alike, start
+        )
     return engine.decoder.decode(
         values, noise, request.seed, request.rules, constraint, request.guidance, shared=targets.alike
     )
@@ -194,8 +227,8 @@ def _drawn(
     return Drawn(index, item, key, measured, log_prob, tuple(tokens))
 
 
-def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str]) -> list[Drawn]:
-    return check(registry.domain(domain), first, decoded, measure)
+def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str], shape: Sequence[int]) -> list[Drawn]:
+    return check(registry.domain(domain), first, decoded, measure, shape)
 
 
 @cache
@@ -204,7 +237,7 @@ def _served(path: str) -> Engine:
 
 
 def _serve(
-    path: str, first: int, last: int, request: Request, targets: Targets, task: Task | None = None
+    path: str, first: int, last: int, request: Request, targets: Targets, task: Task | Begun | None = None
 ) -> list[Drawn]:
     return draw_chunk(_served(path), first, last, request, targets, task)
 

@@ -5,6 +5,7 @@ B  items of a batch
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -28,14 +29,17 @@ from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import BOS, EOS, PAD, Completing, Domain, Label, Reporting, Task, Weighing
+from genesis.domain import BOS, EOS, PAD, Begun, Completing, Domain, Grid, Label, Reporting, Task, Text, Weighing
 from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
+from genesis.models.denoiser import DiffusionConfig
+from genesis.models.gan import GANConfig
+from genesis.models.grid import GridVAEConfig
 from genesis.models.inheritance import inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
-from genesis.nn.conditioner import NumberField
+from genesis.nn.conditioner import CategoryField, Conditioner, NumberField
 from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
 from genesis.targets import Target, Targets
@@ -43,6 +47,7 @@ from genesis.train import Progress, TrainConfig
 from genesis.train.group import join
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
+CELLS = 64  # tokens that a grid counts for in a batch, however many numbers it holds: 128 grids in 8,192
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SCORED = 64  # sequences whose likelihood is worked out together
@@ -87,6 +92,19 @@ class Engine:
     def properties(self) -> tuple[str, ...]:
         """What can be asked for."""
         return tuple(field.name for field in self.config.model.fields)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows, columns and numbers at a place of its items, where they are grids; else empty."""
+        of = self.config.model
+        vae = of.vae if isinstance(of, DiffusionConfig | GANConfig) else of
+        return vae.shape if isinstance(vae, GridVAEConfig) else ()
+
+    def tell(self, targets: Targets) -> None:
+        """Give the model the texts that are asked for: its condition values are their places among them."""
+        for conditioner in (m for m in self.model.modules() if isinstance(m, Conditioner)):
+            for name, texts in targets.texts().items():
+                conditioner.tell(name, texts)
 
     @property
     def device(self) -> torch.device:
@@ -186,7 +204,14 @@ class Engine:
         if parent:
             fields = same_scale(fields, parent.config.model.fields)
             room = max(room, parent.config.model.max_length)
-        shape = families.shape(family, size, -(-len(vocab) // 16) * 16, room, fields, before.config if before else None)
+        grid = tuple(data.encoded.meta.get("shape", ())) or None
+        if grid:  # tokens are then counted by the cell, not by the number
+            wide = config.batch_tokens // CELLS * (math.prod(grid) + 2)
+            config = config.model_copy(update={"batch_tokens": wide})
+        shape = families.shape(
+            family, size, len(vocab) if grid else -(-len(vocab) // 16) * 16, room, fields,
+            before.config if before else None, grid,
+        )  # fmt: skip
         if data.encoded.longest + 2 > shape.max_length + 1:
             raise UsageError(
                 f"items of up to {data.encoded.longest} tokens; the VAE has room for {shape.max_length - 1}"
@@ -196,6 +221,9 @@ class Engine:
         model = checkpoint.build(plan)
         if before is not None:
             families.take_over(model, before.model, data.encoded)
+        for conditioner in (m for m in model.modules() if isinstance(m, Conditioner)):
+            for name in data.encoded.meta.get("texts", ()):
+                conditioner.tell(name, list(data.encoded.meta["labels"][name]))
         if parent:
             assert isinstance(model, Transformer)
             assert isinstance(parent.model, Transformer)
@@ -269,7 +297,8 @@ class Engine:
     ) -> Hits:
         """``count`` valid, distinct items, measured, in the order of their indices.
 
-        Items are drawn at indices 0, 1, 2, ... until enough are valid and new; what index ``i`` gives depends on the
+        Items are drawn at indices 0, 1, 2, ... until enough are valid and new (and, with the constraint, as asked where
+        the domain looks: music in the key asked for); what index ``i`` gives depends on the
         seed, the targets and the sampling rules alone. After ``4 * count + 64`` draws a shortfall is reported instead.
 
         Args:
@@ -294,10 +323,10 @@ class Engine:
         if count < 1 or keep_best < 1 or batch_size < 1:
             raise UsageError(f"count={count}, keep_best={keep_best}, batch_size={batch_size}: each must be at least 1")
         task = self.task(given, target, constrained) if given else None
-        targets = self.targets(self._follows(task, target or {}) if task else target)
+        targets = self.targets(target if task is None or isinstance(task, Begun) else self._follows(task, target or {}))
         if keep_best > 1 and not targets.asked:
             raise UsageError("keep_best chooses the items closest to the targets; give a target")
-        measurable = {n: kind for n, kind in self.domain.properties.items() if not isinstance(kind, Label)}
+        measurable = {n: kind for n, kind in self.domain.properties.items() if not isinstance(kind, Label | Text)}
         blind = sorted(set(targets.asked) - set(measurable))
         if keep_best > 1 and blind:
             raise UsageError(
@@ -316,6 +345,7 @@ class Engine:
                 ),
                 guidance=guidance,
                 constrained=constrained and self.config.family != "masked",
+                strict=constrained and task is None,
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
@@ -348,15 +378,21 @@ class Engine:
 
     def task(
         self, given: Mapping[str, Any], target: Mapping[str, Target] | None = None, constrained: bool = True
-    ) -> Task:
+    ) -> Task | Begun:
         """The domain's task of finishing what is given, as :meth:`draw` takes it."""
         if not isinstance(self.domain, Completing):
             raise UsageError(f"the domain {self.domain.name!r} finishes nothing that is given; leave it out")
+        if isinstance(self.domain.spec, Grid):
+            begun = self.domain.task(given, target or {})
+            assert isinstance(begun, Begun)
+            families.start(self.model, begun)  # what it cannot go on from is said before the work
+            return begun
         if not isinstance(self.model, Transformer):
             raise UsageError(f"what is given is finished by a transformer; this model is a {self.config.family}")
         if not constrained:
             raise UsageError("what is given is kept by the constraint; leave the constraint on")
         task = self.domain.task(given, target or {})
+        assert not isinstance(task, Begun)
         if isinstance(task, Weighing):
             task.weigh(self._nats, self.model.config.max_length - 1)
         return task
@@ -368,7 +404,7 @@ class Engine:
             name: value
             for name, value in task.target.items()
             if name in target
-            or ((field := known.get(name)) and (isinstance(field, NumberField) or value in field.values))
+            or ((field := known.get(name)) and (not isinstance(field, CategoryField) or value in field.values))
         }
 
     def complete(
@@ -435,7 +471,7 @@ class Engine:
         batch_size: int = 512,
         workers: int | None = None,
         expect: int | None = None,
-        task: Task | None = None,
+        task: Task | Begun | None = None,
     ) -> Iterator[Drawn]:
         """Indices 0 to ``limit`` in order, valid or not: what :meth:`generate` and every raw figure are made of."""
         expect = expect or limit

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from genesis import rng
 from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import BOS, EOS, PAD, Compared, Constrained, Label, Parsed
+from genesis.domain import BOS, EOS, PAD, Compared, Constrained, Grid, Label, Parsed, Text
 from genesis.errors import EncodeError, UsageError
 from genesis.hits import Hits, Report
 
@@ -45,6 +45,11 @@ def encode(engine: Engine, items: Sequence[Any]) -> Tensor:
             tokens = engine.domain.encode(item)
         except EncodeError as error:
             raise UsageError(f"{engine.domain.key(item)}: {error}") from None
+        if isinstance(engine.domain.spec, Grid):
+            if tuple(tokens.shape) != engine.shape:
+                found, own = ("x".join(map(str, shape)) for shape in (tokens.shape, engine.shape))
+                raise UsageError(f"an item of {found} numbers; this model's are {own} (height, width, channels)")
+            tokens = engine.domain.spec.tokens(tokens)
         if len(tokens) > most:
             raise UsageError(f"{engine.domain.key(item)}: {len(tokens)} tokens; this model reads at most {most}")
         rows.append(torch.cat((tokens.new_tensor([BOS]), tokens, tokens.new_tensor([EOS]))))
@@ -62,10 +67,10 @@ def decode(engine: Engine, z: Tensor, rules: Rules = GREEDY, seed: int = 0) -> l
     domain = engine.domain
     constraint = domain.constraint(engine.model.config.max_length) if isinstance(domain, Constrained) else None
     written = decoder.write(z, torch.arange(len(z)), seed, rules, constraint)
-    return [
-        domain.decode(written.tokens[row, : written.length[row]]) if written.ended[row] else None
-        for row in range(len(z))
-    ]
+    rows = [written.tokens[row, : written.length[row]].cpu() for row in range(len(z))]
+    if isinstance(domain.spec, Grid):
+        rows = [domain.spec.numbers(row, engine.shape) for row in rows]
+    return [domain.decode(row) if ended else None for row, ended in zip(rows, written.ended.tolist(), strict=True)]
 
 
 def interpolate(engine: Engine, a: str, b: str, steps: int, seed: int = 0) -> Hits:
@@ -176,7 +181,7 @@ class _Made:
 
 def _hits(engine: Engine, items: list[Any], extra: Mapping[str, list[float]], made: _Made) -> Hits:
     domain, provenance = engine.domain, engine.config.provenance
-    names = [name for name, kind in domain.properties.items() if not isinstance(kind, Label)]
+    names = [name for name, kind in domain.properties.items() if not isinstance(kind, Label | Text)]
     described = [domain.describe(item, names) for item in items]
     keys = [domain.key(item) for item in items]
     novel = (~engine.known.contains(keys)).tolist() if engine.known and keys else None

@@ -17,13 +17,16 @@ from genesis import ops
 from genesis.checkpoint import Config, Family, Model, ModelConfig
 from genesis.data.batches import collate
 from genesis.data.encoded import Encoded
+from genesis.decoding.constraint import SPECIALS
 from genesis.decoding.continuous import ContinuousDecoder
-from genesis.decoding.latent import LatentDecoder
+from genesis.decoding.latent import LatentDecoder, Start
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
+from genesis.domain import Begun
 from genesis.errors import UsageError
 from genesis.models.denoiser import DenoiserConfig, DiffusionConfig, LatentDiffusion
 from genesis.models.gan import GANConfig, LatentGAN
+from genesis.models.grid import GridVAE, GridVAEConfig
 from genesis.models.masked import MaskedConfig, MaskedDiffusion
 from genesis.models.transformer import Size, Transformer, TransformerConfig
 from genesis.models.vae import VAE, VAEConfig
@@ -38,20 +41,33 @@ AT_ONCE = 256  # items encoded together
 
 
 def shape(
-    family: Family, size: Size, vocab: int, room: int, fields: tuple[ConditionField, ...], vae: Config | None
+    family: Family,
+    size: Size,
+    vocab: int,
+    room: int,
+    fields: tuple[ConditionField, ...],
+    vae: Config | None,
+    grid: tuple[int, int, int] | None = None,
 ) -> ModelConfig:
-    """The config of a new model for sequences of ``room`` positions; ``vae`` is the checkpoint's that a prior needs."""
+    """The config of a new model for sequences of ``room`` positions; ``vae`` is the checkpoint's that a prior needs.
+
+    ``grid``: rows, columns and numbers at a place, where the items are grids.
+    """
+    if grid and family not in WITH_LATENTS:
+        raise UsageError(f"family={family} writes sequences, and these items are grids; take {', '.join(WITH_LATENTS)}")
     match family, vae.model if vae else None:
+        case "vae", None if grid:
+            return GridVAEConfig.of(size, vocab - len(SPECIALS), grid, fields)
         case "transformer", None:
             return TransformerConfig.of(size, vocab, room, fields)
         case "vae", None:
             return VAEConfig.of(size, vocab, room, fields)
         case "masked", None:
             return MaskedConfig.of(size, vocab, room, fields)
-        case "diffusion", VAEConfig() as of:
+        case "diffusion", (VAEConfig() | GridVAEConfig()) as of:
             denoiser = DenoiserConfig.of(size, of.latents, of.latent_dim, fields)
             return DiffusionConfig(vae=of, denoiser=denoiser)
-        case "gan", VAEConfig() as of:
+        case "gan", (VAEConfig() | GridVAEConfig()) as of:
             return GANConfig.of(size, of, fields)
     if family in OVER_LATENTS:
         what = f"this is a checkpoint of {vae.family}" if vae else "none was given"
@@ -62,16 +78,16 @@ def shape(
 def take_over(model: Model, vae: Model, corpus: Encoded) -> None:
     """Give a prior the weights of its VAE, and the scale of that one's latents on the corpus."""
     assert isinstance(model, LatentDiffusion | LatentGAN)
-    assert isinstance(vae, VAE)
+    assert isinstance(vae, VAE | GridVAE)
     model.vae.load_state_dict(vae.state_dict())
     model.vae.fill_tables()
     model.measure(latents_of(vae, corpus, np.flatnonzero(~corpus.held_out)[:SEEN]))
 
 
 @torch.inference_mode()
-def latents_of(vae: VAE, corpus: Encoded, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+def latents_of(vae: VAE | GridVAE, corpus: Encoded, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
     """``[N, L, K]``: a draw from q(z | x) of the given rows of a corpus, on the CPU."""
-    device = vae.enter.weight.device
+    device = vae.prior_head.weight.device
     torch.manual_seed(0)
     parts = []
     for first in range(0, len(rows), AT_ONCE):
@@ -93,6 +109,29 @@ def decoder(model: Model, vocab: int) -> Decoder | ContinuousDecoder | LatentDec
             return MaskedDecoder(model, vocab)
         case _:
             return LatentDecoder(model, vocab)
+
+
+def start(model: Model, begun: Begun) -> Start:
+    """What a diffusion over grids goes on from; UsageError where this model cannot."""
+    if not isinstance(model, LatentDiffusion) or not isinstance(model.vae, GridVAE):
+        raise UsageError("what is given is gone on from by a diffusion over grids; this model is of another family")
+    of = model.vae.config
+    if tuple(begun.item.shape) != of.shape:
+        raise UsageError(
+            f"what is given is {'x'.join(map(str, begun.item.shape))} numbers, this model's items are "
+            f"{'x'.join(map(str, of.shape))} (height, width, channels)"
+        )
+    tokens = begun.item.long().flatten() + len(SPECIALS)
+    if begun.keep is None:
+        return Start(tokens, begun.strength)
+    keep = begun.keep[..., None].expand(of.shape)
+    rows, columns = (n << of.halvings for n in of.cells)
+    low, left = (rows - of.height) // 2, (columns - of.width) // 2
+    whole = torch.ones(rows, columns, dtype=torch.bool)
+    whole[low : low + of.height, left : left + of.width] = begun.keep
+    cell = 1 << of.halvings
+    kept = whole.unflatten(0, (-1, cell)).unflatten(2, (-1, cell)).all(3).all(1).flatten()
+    return Start(tokens, begun.strength, keep.flatten(), kept)
 
 
 def check_drawing(config: Config, guidance: float, steps: int, sampler: str) -> None:

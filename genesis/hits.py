@@ -191,12 +191,13 @@ class Hits:
         """Items and ``columns()`` into a file, whole or not at all; the suffix says the format."""
         self.domain.write(self.items, Path(path), self.columns())
 
-    def picture(self, path: Path | str, count: int = PICTURED) -> None:
-        """The first ``count`` items drawn as a grid, .png or .svg, with their targets (else three properties) below."""
+    def picture(self, path: Path | str, count: int | None = None) -> None:
+        """The first ``count`` items (24; 400 images) side by side, .png or .svg, with targets or properties below."""
         drawn = check_picture(self.domain, Path(path))
         if not self.items:
             raise UsageError(f"no item to draw into {path}")
-        shown, target = min(count, len(self)), Path(path)
+        most = count or int(getattr(self.domain, "pictured", PICTURED))
+        shown, target = min(most, len(self)), Path(path)
         with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=f".{target.stem}.") as folder:
             part = Path(folder) / target.name
             drawn.picture(self.items[:shown], [self.caption(i) for i in range(shown)], part)

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from genesis import registry
 from genesis.data import fetch, sources
 from genesis.data.encoded import Encoded, Row, open_encoded, write
-from genesis.domain import Augmented, Built, Category, Domain, Grouped, Number, Reading, Rejected
+from genesis.domain import Augmented, Built, Category, Domain, Grid, Grouped, Number, Reading, Rejected, Text
 from genesis.errors import EncodeError, InputError, UsageError, suggest
 from genesis.metrics.sets import KeySet, held_out, key_hash
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+from genesis.nn.text import TextField
 
 KEYS = "keys.npy"
 REJECTED = "rejected.csv"
@@ -55,6 +56,7 @@ class _Part:
     keys: list[str]
     kept: list[int]  # which items of the part the rows are
     rejected: list[Rejected]
+    shapes: list[list[int]]  # of each item that is a grid
 
 
 def prepare(
@@ -107,6 +109,13 @@ def prepare(
             extra = _columns(reading, targets, labels)
             tiers = reading.columns.get(TIER)
             for i, (key, at) in enumerate(zip(part.keys, part.kept, strict=True)):
+                shape, first = part.shapes[i], meta.setdefault("shape", part.shapes[i])
+                if shape != first:  # grids of one corpus have one shape
+                    reason = (
+                        f"{'x'.join(map(str, shape))} numbers, where the first item has {'x'.join(map(str, first))}"
+                    )
+                    rejected.append(Rejected(0, key[:200], reason))
+                    continue
                 if allowed and tiers and tiers[at] not in allowed:
                     continue
                 hashes.append(key_hash(key))
@@ -116,7 +125,7 @@ def prepare(
             if on_progress:
                 on_progress(seen, 0, "encoding")
 
-    meta = {
+    meta: dict[str, Any] = {
         "properties": [*measured, *targets],
         "domain": domain_name,
         "vocab_hash": vocab_hash(domain),
@@ -124,6 +133,7 @@ def prepare(
         "licence": licence,
         "asked": asked,
         "labels": labels,
+        "texts": [name for name, kind in domain.properties.items() if isinstance(kind, Text)],
     }
     encoded = write(rows(), target, meta)
     KeySet.of_hashes(np.frombuffer(hashes, np.uint64), target / KEYS)
@@ -168,6 +178,10 @@ def fields_of(encoded: Encoded) -> tuple[ConditionField, ...]:
         known = labels.get(name)
         values = np.asarray(encoded.values[:, column], np.float64)
         values = values[np.isfinite(values)]
+        if known is not None and name in encoded.meta.get("texts", ()):
+            if known:
+                fields.append(TextField.of(name, list(known)))
+            continue
         if known is not None:
             if len(np.unique(values)) > 1:
                 fields.append(CategoryField(name=name, values=tuple(known)))
@@ -278,16 +292,19 @@ def _encoded_parts(
 def encode_part(domain_name: str, part: Reading, names: tuple[str, ...], share: float = 1.0) -> _Part:
     """Tokens and measured values of the chosen items of one part; runs in a worker process."""
     domain = registry.domain(domain_name)
-    out = _Part([], [], [], [], [], [])
+    out = _Part([], [], [], [], [], [], [])
     for at, item in enumerate(part.items):
         key = domain.key(item)
         if share < 1 and _stable(key) >= share:
             continue
         try:
             for variant in domain.augment(item) if isinstance(domain, Augmented) else (item,):
-                tokens = domain.encode(variant).numpy().astype(np.uint16)
+                x = domain.encode(variant)
+                grid = isinstance(domain.spec, Grid)
+                tokens = (domain.spec.tokens(x) if isinstance(domain.spec, Grid) else x).numpy().astype(np.uint16)
                 key = domain.key(variant)
                 out.tokens.append(tokens)
+                out.shapes.append(list(x.shape) if grid else [])
                 out.measured.append(domain.describe(variant, names))
                 out.held_out.append(_is_held_out(domain, item, key))
                 out.keys.append(key)

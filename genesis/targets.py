@@ -22,6 +22,7 @@ from genesis.domain import Asked, Label, Number, Property
 from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.metrics.calibration import error
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
+from genesis.nn.text import TextField
 from genesis.profiles import Profiles
 
 Target = Asked | Sequence[Asked]
@@ -70,6 +71,11 @@ class Targets:
         fixed = all(len(values) == 1 and not isinstance(values[0], tuple) for values in self.asked.values())
         return fixed and self.profiles is None
 
+    def texts(self) -> dict[str, list[str]]:
+        """What is asked in words, by field: the condition value of a text is its place in the list."""
+        return {f.name: [str(a) for a in self.asked[f.name]] for f in self.fields
+                if isinstance(f, TextField) and f.name in self.asked}  # fmt: skip
+
     def values(self, items: Tensor, seed: int) -> Tensor:
         """``[B, P]`` condition values, NaN where nothing is asked and no profile says what goes with it.
 
@@ -82,6 +88,9 @@ class Targets:
                 continue
             u = rng.uniform(seed, items, column, rng.STREAM_TARGETS)[:, 0].double().numpy()
             for row, item in enumerate(items.tolist()):
+                if isinstance(field, TextField):
+                    out[row, column] = item % len(self.asked[field.name])
+                    continue
                 out[row, column] = _value(self.of(item)[field.name], field, float(u[row]))
         if self.profiles is None:
             return out
@@ -112,6 +121,8 @@ class Targets:
             if len(values) != 1 or _mixed(values[0], field):
                 continue
             known, asked = self.profiles.values[:, column], values[0]
+            if isinstance(field, TextField):
+                continue
             if isinstance(field, CategoryField):
                 having[f"{field.name}={asked}"] = known == field.values.index(str(asked))
                 labels.add(f"{field.name}={asked}")
@@ -152,6 +163,12 @@ def _one(name: str, value: Asked, field: ConditionField, known: Property | None)
         if not isinstance(value, str) or value not in field.values:
             raise UsageError(f"{name}={value!r}: not a label; {suggest(str(value), field.values)}")
         return value
+    if isinstance(field, TextField):
+        try:
+            field.pieces_of(str(value))
+        except ValueError as error:
+            raise UsageError(f"{name}={str(value)[:60]!r}: {error}") from None
+        return str(value)
     if isinstance(value, str):
         raise UsageError(f"{name}={value!r}: a number or a range LOW:HIGH is needed")
     low, high = (float(v) for v in value) if isinstance(value, tuple) else (float(value), float(value))
@@ -176,6 +193,7 @@ def _mixed(value: Asked, field: ConditionField) -> bool:
 def _value(asked: Asked, field: ConditionField, u: float) -> float:
     if isinstance(field, CategoryField):
         return float(field.values.index(str(asked)))
+    assert isinstance(field, NumberField)
     if not isinstance(asked, tuple):
         return float(asked)
     low, high = asked

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from genesis import registry
-from genesis.domain import BOS, EOS, PAD, SPECIALS, Category, Constrained, Domain, Label, Number, Pictured
+from genesis.domain import BOS, EOS, PAD, SPECIALS, Category, Constrained, Domain, Grid, Label, Number, Pictured, Text
 from genesis.errors import EncodeError, GenesisError, UsageError
 
 SAMPLES = Path(__file__).parent / "data"
@@ -81,6 +81,10 @@ def test_every_property_says_what_it_is(domain: Domain[Any]) -> None:
 def test_encoding_gives_plain_tokens(domain: Domain[Any], encoded: list[Tensor]) -> None:
     for tokens in encoded:
         assert tokens.dtype == torch.int64
+        if isinstance(domain.spec, Grid):
+            assert tokens.ndim == 3
+            assert torch.equal(domain.spec.numbers(domain.spec.tokens(tokens), tokens.shape), tokens)
+            tokens = domain.spec.tokens(tokens)
         assert tokens.ndim == 1
         assert 0 < len(tokens) <= domain.spec.max_length
         assert tokens.min() > max(PAD, BOS, EOS)
@@ -105,6 +109,8 @@ def test_a_key_is_text_and_tells_different_items_apart(domain: Domain[Any], item
 def test_any_tensor_decodes_to_an_item_or_to_nothing(domain: Domain[Any]) -> None:
     vocab = len(domain.spec.vocab)
     token = st.integers(0, vocab - 1) | st.sampled_from([-1, vocab, 2**40])
+    if isinstance(domain.spec, Grid):
+        pytest.skip("grids: see the next test")
 
     @settings(max_examples=EXAMPLES)
     @given(st.lists(token, max_size=domain.spec.max_length + 8))
@@ -114,7 +120,25 @@ def test_any_tensor_decodes_to_an_item_or_to_nothing(domain: Domain[Any]) -> Non
     check()
 
 
+def test_any_grid_decodes_to_an_item_or_to_nothing(domain: Domain[Any]) -> None:
+    if not isinstance(domain.spec, Grid):
+        pytest.skip("its items are sequences")
+    side, levels = st.integers(0, 9), domain.spec.levels
+
+    @settings(max_examples=EXAMPLES)
+    @given(st.tuples(side, side, st.integers(0, 4)), st.sampled_from([0, -1, levels - 1, levels, 2**40]))
+    def check(shape: tuple[int, int, int], corner: int) -> None:
+        numbers = torch.full(shape, levels // 2, dtype=torch.int64)
+        numbers.flatten()[:1] = corner
+        item = domain.decode(numbers)
+        assert item is None or torch.equal(domain.encode(item), numbers)
+
+    check()
+
+
 def test_a_damaged_sequence_decodes_to_an_item_or_to_nothing(domain: Domain[Any], encoded: list[Tensor]) -> None:
+    if isinstance(domain.spec, Grid):
+        pytest.skip("any number at any place of a grid is valid")
     at, token = st.floats(0, 1, exclude_max=True), st.integers(0, len(domain.spec.vocab) - 1)
 
     @settings(max_examples=EXAMPLES)
@@ -154,7 +178,7 @@ def test_measured_values_are_of_their_kind_and_within_their_range(domain: Domain
             if isinstance(about, Category):
                 assert value in about.values
                 continue
-            if isinstance(about, Label):
+            if isinstance(about, Label | Text):
                 assert isinstance(value, str)
                 continue
             assert isinstance(value, float), f"{name} of {domain.key(item)} is a {type(value).__name__}"

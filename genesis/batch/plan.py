@@ -216,7 +216,12 @@ class Order(BaseModel):
         plan = self.plan
         rules = Rules(temperature=plan.temperature, top_k=plan.top_k, top_p=plan.top_p, min_p=plan.min_p)
         return Request(
-            seed=plan.seed, rules=rules, guidance=plan.guidance, constrained=plan.constrained, measure=self.measure
+            seed=plan.seed,
+            rules=rules,
+            guidance=plan.guidance,
+            constrained=plan.constrained,
+            strict=plan.constrained,
+            measure=self.measure,
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -374,6 +374,22 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         ),
         made=("scores.jsonl",),
     ),
+    Corpus(
+        name="fashion-mnist",
+        domain="images",
+        title="Fashion-MNIST: 28 x 28 grey pictures of clothes in ten classes",
+        licence="MIT",
+        tier="free",
+        attribution="Xiao, Rasul and Vollgraf, Fashion-MNIST, 2017; Zalando SE",
+        packages=(
+            _listed("zalandoresearch/fashion-mnist", "b2617bb6d3ffa2e429640350f613e3291e10b141", "fashion-mnist.txt"),
+        ),
+        files={"train": ("train.jsonl",), "test": ("test.jsonl",)},
+        counts={"train": 60_000, "test": 10_000},
+        split="as published",
+        faults=("Shirts, T-shirts, pullovers and coats look alike: good classifiers reach 93 to 97 %.",),
+        made=("train.jsonl", "test.jsonl"),
+    ),
 )
 
 CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in _ROWS}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from genesis.diffusion import preconditioning as pc
 from genesis.diffusion.schedules import P_MEAN, P_STD, lognormal
+from genesis.models.grid import GridVAEConfig, autoencoder
 from genesis.models.transformer import SIZES, Size
-from genesis.models.vae import VAE, VAEConfig
+from genesis.models.vae import VAEConfig
 from genesis.nn.block import Block, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField
 from genesis.ops import modulated_norm
 
+AnyVAE = Annotated[VAEConfig | GridVAEConfig, Field(discriminator="kind")]
 WAVES = 32  # of the noise level: periods from 1/4 to 64 of c_noise, which spans 2.6 for EDM and 1 for flow matching
 
 
@@ -110,7 +112,7 @@ class DiffusionConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     kind: Literal["diffusion"] = "diffusion"
-    vae: VAEConfig
+    vae: AnyVAE
     denoiser: DenoiserConfig
     objective: Literal["edm", "flow"] = "edm"
 
@@ -139,9 +141,9 @@ class OverLatents(nn.Module):
     The prior sees latents of mean 0 and deviation 1: ``(z - mean) / std``, of each number over the training items.
     """
 
-    def __init__(self, vae: VAEConfig) -> None:
+    def __init__(self, vae: VAEConfig | GridVAEConfig) -> None:
         super().__init__()
-        self.vae = VAE(vae)
+        self.vae = autoencoder(vae)
         shape = (vae.latents, vae.latent_dim)
         self.mean, self.std = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.ones(shape))
         self.figures: dict[str, Tensor] = {}

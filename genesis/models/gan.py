@@ -22,9 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from genesis.models.denoiser import OverLatents
+from genesis.models.denoiser import AnyVAE, OverLatents
 from genesis.models.transformer import Size
-from genesis.models.vae import VAEConfig
 from genesis.nn.conditioner import Conditioner, ConditionField
 
 # width, residual blocks, numbers of noise, condition width
@@ -43,7 +42,7 @@ class GANConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     kind: Literal["gan"] = "gan"
-    vae: VAEConfig
+    vae: AnyVAE
     dim: int = Field(ge=8, le=8_192)
     depth: int = Field(ge=1, le=64)
     noise: int = Field(ge=1, le=4_096)
@@ -52,7 +51,7 @@ class GANConfig(BaseModel):
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
 
     @classmethod
-    def of(cls, size: Size, vae: VAEConfig, fields: tuple[ConditionField, ...]) -> GANConfig:
+    def of(cls, size: Size, vae: AnyVAE, fields: tuple[ConditionField, ...]) -> GANConfig:
         """The one dial: everything else follows from ``size``."""
         dim, depth, noise, cond_dim = SIZES[size]
         return cls(vae=vae, dim=dim, depth=depth, noise=noise, cond_dim=cond_dim, fields=fields)

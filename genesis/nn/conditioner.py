@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+from genesis.nn.text import TextEncoder, TextField
 
 FREQUENCIES = 6  # octaves of the Fourier features: the longest wave is 8 standard deviations, the shortest 1/4 of one
 FAR = 8  # standard deviations: values beyond are taken for this far
@@ -37,7 +39,7 @@ class CategoryField(BaseModel):
     values: tuple[str, ...] = Field(min_length=1)
 
 
-ConditionField = Annotated[NumberField | CategoryField, Field(discriminator="kind")]
+ConditionField = Annotated[NumberField | CategoryField | TextField, Field(discriminator="kind")]
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
@@ -64,8 +66,11 @@ class Conditioner(nn.Module):
         self.register_buffer("columns", None, persistent=False)
         self.register_buffer("mean", None, persistent=False)
         self.register_buffer("std", None, persistent=False)
-        self.numbers = nn.Parameter(torch.empty(len(fields) - len(self.category_columns), 1 + 2 * FREQUENCIES, width))
+        self.numbers = nn.Parameter(
+            torch.empty(sum(isinstance(f, NumberField) for f in fields), 1 + 2 * FREQUENCIES, width)
+        )
         self.categories = nn.ModuleList(embedding(len(f.values), width) for f in fields if isinstance(f, CategoryField))
+        self.texts = nn.ModuleDict({f.name: TextEncoder(f, width) for f in fields if isinstance(f, TextField)})
         self.absent = nn.Parameter(torch.empty(len(fields), width))
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         if not self.absent.is_meta:
@@ -77,6 +82,8 @@ class Conditioner(nn.Module):
             nn.init.normal_(self.numbers, std=self.numbers.shape[1] ** -0.5)
         for category in self.categories.parameters():
             nn.init.normal_(category)
+        for text in self.texts.values():
+            cast(TextEncoder, text).initialise()
         if self.absent.numel():
             nn.init.normal_(self.absent, std=0.02)
 
@@ -86,6 +93,13 @@ class Conditioner(nn.Module):
         self.columns = torch.tensor(list(numbers), dtype=torch.int64)
         self.mean = torch.tensor([f.mean for f in numbers.values()])
         self.std = torch.tensor([f.std for f in numbers.values()])
+        for text in self.texts.values():
+            cast(TextEncoder, text).fill_tables()
+
+    def tell(self, name: str, texts: Sequence[str]) -> None:
+        """The texts that the condition values of the field ``name`` are places among."""
+        if name in self.texts:
+            cast(TextEncoder, self.texts[name]).tell(texts)
 
     def standardised(self, values: Tensor) -> Tensor:
         """``[B, N]``: the numbers of ``values [B, P]`` in standard deviations from the mean, NaN if absent."""
@@ -102,5 +116,9 @@ class Conditioner(nn.Module):
         for column, labels in zip(self.category_columns, self.categories, strict=True):
             index = values[:, column].nan_to_num().long()
             c = c + labels(index) * ~missing[:, column, None]
+        for column, field in enumerate(self.fields):
+            if field.name in self.texts:
+                said = self.texts[field.name](values[:, column].nan_to_num().long())
+                c = c + said * ~missing[:, column, None]
         out: Tensor = self.mlp(c)
         return out

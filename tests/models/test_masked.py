@@ -70,6 +70,7 @@ def test_a_trained_toy_reaches_its_entropy() -> None:
     assert ENTROPY <= bound < ENTROPY + 0.08
 
 
+@torch.no_grad()
 def test_what_is_not_masked_is_seen_on_both_sides_and_padding_is_not() -> None:
     model = make()
     body = torch.tensor([[3, 4, 3, 0], [3, 4, 3, 5]])
@@ -84,6 +85,7 @@ def test_what_is_not_masked_is_seen_on_both_sides_and_padding_is_not() -> None:
     assert float(model.masked_nats(body, four, torch.empty(2, 0), masked)[1, 1]) != float(nats[1])
 
 
+@torch.no_grad()
 def test_neither_padding_nor_frame_is_ever_predicted() -> None:
     model = make()
     logits = model(torch.full((1, 3), model.mask), torch.tensor([3]), torch.empty(1, 0))

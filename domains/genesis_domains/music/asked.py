@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from genesis.domain import Asked
 from genesis.errors import UsageError
+from genesis_domains.music.chorale import FOUR_PART
 from genesis_domains.music.names import KEYS, METERS, PROGRAMS
 from genesis_domains.music.properties import MOST_BARS
 from genesis_domains.music.score import HIGHEST, LOWEST, MAX_TRACKS, TEMPI
@@ -24,6 +25,7 @@ class Wish:
     tempo: tuple[int, int] = (0, 0)
     tracks: tuple[int, int] = (1, MAX_TRACKS)
     pitches: tuple[int, int] = (LOWEST, HIGHEST)
+    parts: bool = False  # four voices by the rules of part-writing
 
     @classmethod
     def of(cls, asked: Mapping[str, Asked]) -> Wish:
@@ -40,11 +42,12 @@ class Wish:
             tempo=whole("tempo", asked["tempo"], *TEMPI) if "tempo" in asked else (0, 0),
             tracks=whole("tracks", asked["tracks"], 1, MAX_TRACKS) if "tracks" in asked else (1, MAX_TRACKS),
             pitches=(low, high),
+            parts=asked.get("style") in FOUR_PART,
         )
 
     def words(self) -> tuple[int, ...]:
         """In the order of ``state.State``."""
-        return (self.key, self.meter, self.program, *self.bars, *self.tempo, *self.tracks, *self.pitches)
+        return (self.key, self.meter, self.program, *self.bars, *self.tempo, *self.tracks, *self.pitches, self.parts)
 
     def shortest(self) -> int:
         """Tokens of the shortest score that obeys, without ``<eos>``: one note that lasts to the end."""

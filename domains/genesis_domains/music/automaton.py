@@ -1,7 +1,8 @@
 """The automaton of the score grammar: bars add up, notes do not collide, and what was asked for is what is written.
 
 It obeys ``key`` (as notated), ``meter``, ``bars``, ``tempo``, ``instrument`` (of the first track), ``tracks``,
-``lowest`` and ``highest`` exactly. A token is allowed when the shortest way from there to an end still has room:
+``lowest`` and ``highest`` exactly, and keeps four voices to the rules of their style (``partwriting.py``). A token is
+allowed when the shortest way from there to an end still has room:
 
     need = bars to write + (0 if a note sounds to the end else 2) + <eos>
 
@@ -23,8 +24,20 @@ from genesis.domain import EOS, Asked
 from genesis.errors import UsageError
 from genesis_domains.music.asked import Wish
 from genesis_domains.music.names import METERS, QUALITIES, bar_ticks
+from genesis_domains.music.partwriting import faultless
 from genesis_domains.music.score import DRUMS, HIGHEST, LOWEST, MAX_TRACKS
-from genesis_domains.music.state import ENDS, FIELDS, IMPLIED, KEYS_OF_PIANO, ONSET, SHORTEST, WORDS, State
+from genesis_domains.music.state import (
+    BEFORE,
+    ENDS,
+    FIELDS,
+    IMPLIED,
+    KEYS_OF_PIANO,
+    ONSET,
+    PITCH,
+    SHORTEST,
+    WORDS,
+    State,
+)
 from genesis_domains.music.vocabulary import (
     AT,
     BAR,
@@ -93,6 +106,7 @@ class ScoreGrammar:
         ]
         words[:, [FIELDS["position"], FIELDS["place"]]] = -1
         words[:, ONSET : ONSET + MAX_TRACKS] = -1
+        words[:, PITCH:ENDS] = -1
         return words
 
     def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
@@ -131,7 +145,11 @@ class ScoreGrammar:
         # notes and velocities
         sings = (s.mode >= AFTER_AT) & (s.mode != AFTER_MORE)
         index = pitches[s.above_of_tracks()[:, :used]]  # [B, tracks, steps]
-        notes = torch.nn.functional.pad(self.in_harmony(s, state, free), (0, 1)).gather(2, index).flatten(1)
+        notes = (
+            torch.nn.functional.pad(faultless(s, state, self.in_harmony(s, state, free)), (0, 1))
+            .gather(2, index)
+            .flatten(1)
+        )
         tail = torch.arange(used * STEPS, device=state.device)
         place = tail // STEPS * STEPS + STEPS - 1 - tail % STEPS
         notes &= (place > s.place[:, None]) & sings[:, None]
@@ -272,6 +290,9 @@ class ScoreGrammar:
         implied, onset = state[rows, IMPLIED + track], state[rows, ONSET + track]
         new[rows, IMPLIED + track] = torch.where(is_note, torch.where(onset == now, implied, 0) + 1, implied).int()
         new[rows, ONSET + track] = torch.where(is_note, now, onset).int()
+        sung = state[rows, PITCH + track]
+        new[rows, BEFORE + track] = torch.where(is_note & (onset < now), sung, state[rows, BEFORE + track]).int()
+        new[rows, PITCH + track] = torch.where(is_note, pitch, sung).int()
         # lengths
         put("more", is_more, s.more + LONGEST)
         put("more", is_note, 0)

@@ -10,6 +10,7 @@ from itertools import combinations, pairwise
 
 from genesis_domains.music.score import Score
 
+FOUR_PART = ("bach-chorale",)  # the styles that are written so
 VOICES = 4
 RANGES = ((60, 81), (53, 74), (47, 69), (36, 64))  # soprano, alto, tenor, bass, as wide as Bach's go
 

@@ -10,6 +10,8 @@ from genesis.domain import EOS, Asked, Category, Constraint, Label, Number, Read
 from genesis.errors import EncodeError
 from genesis_domains.music import account, augment, codec, corpora, files
 from genesis_domains.music.families import family
+from genesis_domains.music.keyfinding import in_key
+from genesis_domains.music.names import KEYS
 from genesis_domains.music.properties import PROPERTIES, measure
 from genesis_domains.music.score import Score
 from genesis_domains.music.tasks import GIVEN, task
@@ -64,6 +66,10 @@ class Music:
 
     def describe(self, item: Score, names: Sequence[str]) -> Mapping[str, float | str]:
         return measure(item, names)
+
+    def obeys(self, item: Score, asked: Mapping[str, Asked]) -> bool:
+        """Whether the notes are in the key asked for; all else that is asked the automaton keeps to."""
+        return "key" not in asked or in_key(item.tracks, KEYS.index(str(asked["key"])))
 
     def augment(self, item: Score) -> Iterator[Score]:
         return augment.training(item, TRAINED)

@@ -82,9 +82,11 @@ class _Tables:
 class Frame(ScoreGrammar):
     """A ``Constraint``: see the module's text. Row ``i`` of a batch gets ``sheets[i % len(sheets)]``."""
 
-    def __init__(self, max_length: int, sheets: Sequence[Sheet], pitches: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, max_length: int, sheets: Sequence[Sheet], pitches: tuple[int, int] | None = None, parts: bool = False
+    ) -> None:
         super().__init__(max_length)
-        self.wishes = [_wish(sheet, pitches) for sheet in sheets]
+        self.wishes = [_wish(sheet, pitches, parts) for sheet in sheets]
         self.tables = _tables(sheets)
         for sheet, cost in zip(sheets, self.tables.cost[:, 0].tolist(), strict=True):
             least = cost + needed(sheet)
@@ -236,9 +238,9 @@ def cost(sheet: Sheet) -> int:
     return sum(event.cost for event in _events(sheet))
 
 
-def _wish(sheet: Sheet, pitches: tuple[int, int] | None) -> Wish:
+def _wish(sheet: Sheet, pitches: tuple[int, int] | None, parts: bool) -> Wish:
     count, bars = len(sheet.programs), len(sheet.meters)
-    wish = Wish(key=sheet.key, bars=(bars, bars), tracks=(count, count))
+    wish = Wish(key=sheet.key, bars=(bars, bars), tracks=(count, count), parts=parts)
     if sheet.tempo is not None and sheet.tempo != ANY:
         wish = replace(wish, tempo=(sheet.tempo, sheet.tempo))
     return replace(wish, pitches=pitches) if pitches is not None else wish

@@ -1,7 +1,8 @@
 """The state of the score automaton: one row of int32 words a score.
 
-First what was asked of the row, then where it stands, then for each track its latest onset and how many notes begun
-there have no stated length, and last the tick at which each key of each track falls silent.
+First what was asked of the row, then where it stands, then for each track its latest onset, how many notes begun there
+have no stated length, its latest note and the one before that onset, and last the tick at which each key of each track
+falls silent.
 
     B  batch    S  state words
 """
@@ -36,6 +37,7 @@ class State:
     tracks_high: Tensor
     floor: Tensor  # the lowest and highest MIDI pitch
     ceiling: Tensor
+    parts: Tensor  # 1: four voices are written by rule, see ``partwriting.py``
     mode: Tensor  # what was just written, see ``automaton.py``
     above: Tensor  # the tonic: semitones above the lowest one, 0 to 11
     tens: Tensor  # of the tempo
@@ -101,5 +103,7 @@ class State:
 FIELDS = {field.name: place for place, field in enumerate(fields(State)[:-1])}
 ONSET = len(FIELDS)
 IMPLIED = ONSET + MAX_TRACKS
-ENDS = IMPLIED + MAX_TRACKS
+PITCH = IMPLIED + MAX_TRACKS  # piano keys; -1: none yet
+BEFORE = PITCH + MAX_TRACKS
+ENDS = BEFORE + MAX_TRACKS
 WORDS = ENDS + MAX_TRACKS * KEYS_OF_PIANO

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from genesis.domain import Constraint
 from genesis_domains.music import codec
+from genesis_domains.music.chorale import FOUR_PART
 from genesis_domains.music.score import Score, Track
 from genesis_domains.music.sheet import Sheet
 
@@ -61,7 +62,8 @@ class Writing:
     def constraint(self, turn: int, drafts: Sequence[Sheet], max_length: int) -> Constraint:
         from genesis_domains.music.frame import Frame
 
-        return Frame(max_length, [self._window(turn, draft, max_length) for draft in drafts], self.pitches)
+        windows = [self._window(turn, draft, max_length) for draft in drafts]
+        return Frame(max_length, windows, self.pitches, self.target.get("style") in FOUR_PART)
 
     def join(self, turn: int, draft: Sheet, tokens: Sequence[int], max_length: int) -> Sheet | None:
         found = codec.drawn(tokens)

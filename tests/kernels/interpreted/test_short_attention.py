@@ -92,7 +92,10 @@ def test_the_backward_pass_gives_the_same_bits_every_time(normal, longest):
 
 
 def test_the_whole_model_runs_through_the_kernels():
-    """Loss and gradients of a tiny decoder with every op a kernel, against the same in plain PyTorch."""
+    """Loss and gradients of a tiny decoder with every op a kernel, against plain PyTorch in float64.
+
+    By the norm of each gradient: the account's Fourier features magnify the rounding of either path two hundredfold.
+    """
     from unittest.mock import patch
 
     from genesis import ops
@@ -106,15 +109,16 @@ def test_the_whole_model_runs_through_the_kernels():
         torch.nn.init.normal_(p, std=0.2)
     tokens, values = torch.randint(3, 30, (3, 19)), torch.randn(3, 1)
 
-    def gradients():
+    def gradients(values):
         model.zero_grad()
         loss = model.loss(tokens, values)
         loss.backward()
-        return [loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+        return [loss.detach().double(), *(p.grad.double() for p in model.parameters() if p.grad is not None)]
 
     assert ops.path("short_attention", torch.device("cpu"), 32, torch.float32) == (True, "Triton interpreter")
-    by_kernels = gradients()
+    by_kernels = gradients(values)
     with patch.object(ops, "_served", lambda *facts: False):
-        plain = gradients()
+        model.double()
+        plain = gradients(values.double())
     for a, b in zip(by_kernels, plain, strict=True):
-        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-4)
+        assert (a - b).norm() <= 1e-3 * b.norm()

@@ -1,0 +1,7 @@
+"""Images as grids of numbers; Pillow reads and writes them."""
+
+from genesis_domains.images.domain import Images
+
+DOMAIN = Images()
+
+__all__ = ["DOMAIN", "Images"]

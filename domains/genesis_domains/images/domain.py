@@ -1,0 +1,107 @@
+"""The adapter between images and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genesis.domain import Begun, Grid, Label, Reading, Rejected, Text
+from genesis.errors import EncodeError, InputError
+from genesis_domains.images import corpora, files, given
+from genesis_domains.images.image import SIDE, Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PROPERTIES: Mapping[str, Label | Text] = {
+    "label": Label("what kind of thing it shows, in the words of the training corpus"),
+    "prompt": Text("what it shows, in words of your own"),
+}
+
+
+class Images:
+    """Squares of numbers from 0 to 255."""
+
+    name = "images"
+    spec = Grid(256, SIDE * SIDE * 3)
+    properties: Mapping[str, Label | Text] = PROPERTIES
+    given: Mapping[str, str] = given.GIVEN
+    pictured = 400  # images of a sheet
+
+    def read(self, source: Path, column: str | None = None) -> Reading:
+        return files.read(source)
+
+    def read_parts(self, source: Path, column: str | None = None) -> Iterator[Reading]:
+        return files.batches(source)
+
+    def check_target(self, target: Path, count: int = 1) -> None:
+        files.check_target(target, count)
+
+    def write(self, items: Sequence[Image], target: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+        files.write(items, target, columns)
+
+    def encode(self, item: Image) -> Tensor:
+        import torch
+
+        return torch.from_numpy(item.pixels.astype(np.int64))
+
+    def decode(self, x: Tensor) -> Image | None:
+        try:
+            if x.ndim != 3 or bool(((x < 0) | (x > 255)).any()):
+                return None
+            return Image.of(x.numpy().astype(np.uint8))
+        except EncodeError:
+            return None
+
+    def key(self, item: Image) -> str:
+        return item.key
+
+    def describe(self, item: Image, names: Sequence[str]) -> Mapping[str, float | str]:
+        return {name: str(getattr(item, name)) for name in names}
+
+    def parse(self, text: str) -> Image:
+        try:
+            return files.one(Path(text))
+        except InputError as error:
+            raise EncodeError(str(error)) from None
+
+    def similarity(self, item: Image, others: Sequence[Image]) -> list[float]:
+        """1 less the mean difference, as a share of the whole range; 0 where shapes differ."""
+        mine = item.pixels.astype(np.int16)
+        return [
+            1 - float(np.abs(mine - other.pixels).mean()) / 255 if other.shape == item.shape else 0.0
+            for other in others
+        ]
+
+    def task(self, given_: Mapping[str, Any], target: Mapping[str, Any]) -> Begun:
+        return given.begun(given_)
+
+    def build(
+        self,
+        corpus: str,
+        files: Mapping[str, Path],
+        target: Path,
+        workers: int | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> list[Rejected]:
+        corpora.build(corpus, files, target)
+        return []
+
+    def evaluate(
+        self,
+        items: Sequence[Image | None],
+        reference: str,
+        corpus: Callable[[str], Path],
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Mapping[str, float]:
+        from genesis_domains.images.evaluation import evaluate
+
+        return evaluate(items, reference, corpus)
+
+    def picture(self, items: Sequence[Image], captions: Sequence[str], target: Path) -> None:
+        from genesis_domains.images import picture
+
+        picture.draw(items, target)
