@@ -390,6 +390,52 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         faults=("Shirts, T-shirts, pullovers and coats look alike: good classifiers reach 93 to 97 %.",),
         made=("train.jsonl", "test.jsonl"),
     ),
+    Corpus(
+        name="shakespeare",
+        domain="text",
+        title="tinyshakespeare: 40,000 lines of plays, in sections of whole speeches",
+        licence="public-domain works; the file is of char-rnn (MIT)",
+        tier="free",
+        attribution="William Shakespeare; file: Andrej Karpathy, char-rnn",
+        packages=(
+            Package(
+                "github",
+                "karpathy/char-rnn",
+                "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e",
+                (
+                    Member(
+                        "data/tinyshakespeare/input.txt",
+                        1_115_394,
+                        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                    ),
+                ),
+            ),
+        ),
+        files={"all": ("all.jsonl",)},
+        counts={"all": 265},
+        split="5 % of the windows by a stable hash",
+        made=("all.jsonl",),
+    ),
+    Corpus(
+        name="names",
+        domain="text",
+        title="Given names in use in the United States, lower case",
+        licence="data of the US government; the file is of makemore (MIT)",
+        tier="free",
+        attribution="US Social Security Administration; file: Andrej Karpathy, makemore",
+        packages=(
+            Package(
+                "github",
+                "karpathy/makemore",
+                "988aa59e4d8fefa526d06f3b453ad116258398d4",
+                (Member("names.txt", 228_145, "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"),),
+            ),
+        ),
+        files={"all": ("all.jsonl",)},
+        counts={"all": 32_033},
+        split="5 % by a stable hash",
+        made=("all.jsonl",),
+    ),
 )
 
 CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in _ROWS}

@@ -4,8 +4,8 @@
 
     after[s, v]  the state after token v in state s            need[s]  tokens to the nearest accepting state
 
-A token is allowed where ``1 + need[after] + 1`` (the token, the way to the end, ``<eos>``) are no more than remain. Given
-tokens come first, as a chain of states with one way on.
+A token is allowed where ``1 + need[after] + 1`` (the token, the way to the end, ``<eos>``) are no more than remain.
+Given tokens come first, as a chain of states with one way on.
 
     B  batch    S  states    V  vocabulary
 """
@@ -73,8 +73,7 @@ def lifted(machine: Machine, pieces: Sequence[bytes]) -> NDArray[np.int32]:
     out = np.repeat(np.arange(dead, dtype=np.int32)[:, None], len(lengths), 1)
     for place in range(int(lengths.max())):
         here = np.flatnonzero(lengths > place)
-        byte = np.array([pieces[token][place] for token in here])
+        byte = np.array([pieces[token][place] for token in here.tolist()])
         out[:, here] = table[out[:, here], byte]
     out[:, lengths == 0] = dead
     return out
-

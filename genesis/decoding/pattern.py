@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from re import _constants as c  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
@@ -24,7 +25,13 @@ from genesis.errors import UsageError
 MOST = 8_192  # states of an automaton
 FAR = 1 << 30  # steps to an end that is never reached
 LAST = sys.maxunicode
-BLOCKS = ((0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, LAST))  # as long in UTF-8; no surrogate
+BLOCKS = (
+    (0, 0x7F),
+    (0x80, 0x7FF),
+    (0x800, 0xD7FF),
+    (0xE000, 0xFFFF),
+    (0x10000, LAST),
+)  # as long in UTF-8
 DIGITS, SPACES = ((48, 57),), ((9, 13), (32, 32))
 WORDS = ((48, 57), (65, 90), (95, 95), (97, 122))
 CLASSES = {"DIGIT": DIGITS, "SPACE": SPACES, "WORD": WORDS}
@@ -127,7 +134,7 @@ class _Nfa:
             return end
         if op is c.SUBPATTERN and not (argument[1] | argument[2]) & ~re.DOTALL:
             _, adds, drops, tree = argument
-            return self.sequence(tree, at, bool(adds & re.DOTALL) or dot_all and not drops)
+            return self.sequence(tree, at, bool(adds & re.DOTALL) or (dot_all and not drops))
         if op is c.BRANCH:
             end = self.state()
             for tree in argument[1]:
@@ -136,10 +143,10 @@ class _Nfa:
                 self.free[self.sequence(tree, begin, dot_all)].append(end)
             return end
         if op in (c.MAX_REPEAT, c.MIN_REPEAT):
-            return self._repeat(*argument, at, dot_all)
-        raise UsageError(
-            f"{self.name}: {str(op).lower().replace('_', ' ')} is not regular; use literals, sets, groups, | and repeats"
-        )
+            least, most, tree = argument
+            return self._repeat(least, most, tree, at, dot_all)
+        what = str(op).lower().replace("_", " ")
+        raise UsageError(f"{self.name}: {what} is not regular; use literals, sets, groups, | and repeats")
 
     def _repeat(self, least: int, most: Any, tree: Any, at: int, dot_all: bool) -> int:
         for _ in range(least):
@@ -190,7 +197,7 @@ def _determined(nfa: _Nfa, end: int) -> Machine:
         arcs = [arc for state in states for arc in nfa.arcs[state]]
         row = np.full(256, -1, np.int32)
         edges = sorted({low for low, _, _ in arcs} | {high + 1 for _, high, _ in arcs})
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             into = {target for first, last, target in arcs if first <= low <= last}
             if into:
                 found = nfa.closure(into)

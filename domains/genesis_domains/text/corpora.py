@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,30 +9,24 @@ from genesis.domain import Rejected
 from genesis_domains.text.domain import Text
 from genesis_domains.text.files import write
 
-SPOKEN = 1961  # State of the Union addresses from this year on are speeches of today's length and language
-CHAPTER = re.compile(r"(?m)^(?=CHAPTER \d+\.|EPILOGUE|Epilogue)")
 SECTION = 4_000  # characters of a section of plays, cut between speeches
 
 
 def build(corpus: str, files: Mapping[str, Path], target: Path) -> list[Rejected]:
     """Write the texts of a corpus into the folder ``target``, a file a split."""
     splits: dict[str, list[Text]] = {}
-    for path, file in sorted(files.items()):
+    for file in files.values():
         content = file.read_text(encoding="utf-8").replace("\r\n", "\n")
-        for split, text in _texts(corpus, path, content):
+        for split, text in _texts(corpus, content):
             splits.setdefault(split, []).append(Text(text.strip(), corpus))
     for split, texts in splits.items():
         write([text for text in texts if text.text], target / f"{split}.jsonl", {})
     return []
 
 
-def _texts(corpus: str, path: str, content: str) -> Iterator[tuple[str, str]]:
+def _texts(corpus: str, content: str) -> Iterator[tuple[str, str]]:
     if corpus == "names":
         yield from (("all", line) for line in content.splitlines())
-    elif corpus == "moby-dick":
-        yield from (("all", text) for text in CHAPTER.split(content))
-    elif corpus == "sotu":
-        yield "train" if int(Path(path).name[:4]) >= SPOKEN else "earlier", content
     else:
         part = ""
         for speech in content.split("\n\n"):

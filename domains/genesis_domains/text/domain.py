@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from genesis.domain import EOS, Asked, Label, Number, Reading, Rejected, Tokens
 from genesis.errors import EncodeError
-from genesis_domains.text import spelling
+from genesis_domains.text.spelling import BYTES, PIECES, bytes_of, tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,30 +46,17 @@ class Text:
 
 
 class TextDomain:
-    """Texts as bytes, or as the pieces of a learned vocabulary."""
+    """Texts as bytes."""
 
     name = "text"
+    spec = Tokens(BYTES, MAX_LENGTH)
     properties: Mapping[str, Number | Label] = PROPERTIES
-
-    def __init__(self, spelled: spelling.Spelling | None = None) -> None:
-        self.spelling = spelled or spelling.Spelling(spelling.BYTES)
-        self.spec = Tokens(self.spelling.vocab, MAX_LENGTH)
 
     @property
     def given(self) -> Mapping[str, str]:
         from genesis_domains.text.tasks import GIVEN
 
         return GIVEN
-
-    def speaking(self, vocab: tuple[str, ...], encode: Callable[[str], Sequence[int]] | None = None) -> TextDomain:
-        if vocab[: spelling.FIRST] != spelling.BYTES[: spelling.FIRST] or not all(
-            piece and set(piece) <= spelling.BYTE_OF.keys() for piece in vocab[spelling.FIRST :]
-        ):
-            raise EncodeError("no vocabulary of text: its pieces are not written in the alphabet of byte-level BPE")
-        return TextDomain(spelling.Spelling(vocab, encode))
-
-    def learn_vocabulary(self, items: Iterable[Text], size: int) -> tuple[str, ...]:
-        return spelling.learn((item.text for item in items), size)
 
     def read(self, source: Path, column: str | None = None) -> Reading:
         from genesis_domains.text import files
@@ -96,17 +81,17 @@ class TextDomain:
     def encode(self, item: Text) -> Tensor:
         import torch
 
-        tokens = self.spelling.encode(item.check().text)
+        tokens = tokens_of(item.check().text)
         if len(tokens) > MAX_LENGTH:
-            raise EncodeError(f"{len(item.text):,} characters are {len(tokens):,} tokens; at most {MAX_LENGTH:,}")
+            raise EncodeError(f"{len(item.text):,} characters are {len(tokens):,} bytes; at most {MAX_LENGTH:,}")
         return torch.tensor(tokens, dtype=torch.int64)
 
     def decode(self, x: Tensor) -> Text | None:
         tokens = x.tolist()
-        if not tokens or not all(EOS < token < len(self.spelling.vocab) for token in tokens):
+        if not tokens or not all(EOS < token < len(BYTES) for token in tokens):
             return None
         try:
-            return Text(self.spelling.bytes_of(tokens).decode())
+            return Text(bytes_of(tokens).decode())
         except UnicodeDecodeError:
             return None
 
@@ -114,19 +99,17 @@ class TextDomain:
         return item.text
 
     def describe(self, item: Text, names: Sequence[str]) -> Mapping[str, float | str]:
-        known = {"style": item.style, "characters": float(len(item.text))}
+        known: dict[str, float | str] = {"style": item.style, "characters": float(len(item.text))}
         return {name: known[name] for name in names}
 
     def augment(self, item: Text) -> Iterator[Text]:
         """What training sees: the text, or where it is too long the windows into which it falls."""
-        data = item.check().text.encode()
-        ends = np.cumsum(self.spelling.lengths[self.spelling.encode(item.text)])
-        at = 0
+        data, at = item.check().text.encode(), 0
         while at < len(data):
-            last = int(ends[min(np.searchsorted(ends, at, "right") + TRAINED, len(ends)) - 1])
+            last = min(at + TRAINED, len(data))
             if last < len(data):
-                half = at + (last - at) // 2
-                cut = max(data.rfind(b"\n", half, last), -1) + 1 or data.rfind(b" ", half, last) + 1
+                half = at + TRAINED // 2
+                cut = data.rfind(b"\n", half, last) + 1 or data.rfind(b" ", half, last) + 1
                 while not cut and data[last] & 0xC0 == 0x80:  # not inside a character
                     last -= 1
                 last = cut or last
@@ -143,12 +126,12 @@ class TextDomain:
         from genesis.decoding.automaton import Automaton
         from genesis.decoding.pattern import compiled
 
-        return Automaton(compiled("(?s).+"), self.spelling.pieces)
+        return Automaton(compiled("(?s).+"), PIECES)
 
     def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
         from genesis_domains.text.tasks import task
 
-        return task(self.spelling, given, target)
+        return task(given, target)
 
     def parse(self, text: str) -> Text:
         return Text(text).check()

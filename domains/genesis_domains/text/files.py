@@ -1,8 +1,8 @@
 """Files of texts: what each suffix means, read in parts and written whole or not at all.
 
-``.txt`` is one text, or several with a line ``%`` between two of them; ``--column line`` makes each line a text. ``.csv``,
-``.tsv`` and ``.jsonl`` hold a text a row, beside it a ``style`` and other columns. In a folder, the folder of a file
-names its style.
+``.txt`` is one text, or several with a line ``%`` between two of them; ``--column line`` makes each line a text.
+``.csv``, ``.tsv`` and ``.jsonl`` hold a text a row, beside it a ``style`` and other columns. In a folder, the folder of
+a file names its style.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _table(content: str, between: str, column: str | None, file: Path) -> Iterat
         raise InputError(f"{file.name}: no column {column or 'text'!r}; {suggest(column or 'text', names)}")
     try:
         for row in table:
-            row.pop(None, None)  # type: ignore[call-overload]
+            row.pop(None, None)
             yield row.pop(column) or "", row
     except csv.Error as error:
         raise InputError(f"{file.name}: line {table.line_num}: {error}") from None

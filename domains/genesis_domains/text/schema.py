@@ -53,7 +53,9 @@ def of(schema: Any, where: str = "$") -> str:
         return PLAIN[kind]
     nested: dict[Any, Callable[[Any, str], str]] = {"string": _string, "array": _array, "object": _object}
     if kind not in nested:
-        raise UsageError(f"JSON schema, {where}: type {kind!r}; known: {', '.join((*PLAIN, *nested))}, enum, const, anyOf")
+        raise UsageError(
+            f"JSON schema, {where}: type {kind!r}; known: {', '.join((*PLAIN, *nested))}, enum, const, anyOf"
+        )
     return nested[kind](schema, where)
 
 

@@ -9,20 +9,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from genesis.decoding.automaton import Automaton
 from genesis.decoding.pattern import compiled
 from genesis.errors import UsageError, suggest
 from genesis_domains.text import schema
 from genesis_domains.text.domain import Text
-from genesis_domains.text.spelling import BYTES, Spelling
+from genesis_domains.text.spelling import PIECES, bytes_of, tokens_of
 
 GIVEN = {
     "prompt": "TEXT: how it begins",
     "pattern": "REGEX: what it must match; behind a prompt, what follows",
     "json_schema": "FILE: the JSON schema of what it must be; behind a prompt, what follows",
-    "infill": "TEXT: with [...] for each gap, or [...20] for one of about 20 characters",
+    "infill": "TEXT: with [...] for each gap, or [...20] for one of 20 characters",
 }
 GAP = re.compile(r"\[\.\.\.([0-9]*)\]")
 LONGEST = 40  # characters of a gap of no stated length
@@ -31,63 +29,43 @@ MOST = 1_000  # of one whose length is stated
 
 @dataclass(frozen=True)
 class Writing:
-    """A ``genesis.domain.Task`` of one pass: ``pattern`` for what follows ``prompt``, or ``parts`` around gaps."""
+    """A ``genesis.domain.Task`` of one pass: what follows ``prompt`` matches ``pattern``."""
 
-    spelling: Spelling
     target: Mapping[str, Any]
     prompt: str = ""
     pattern: str = "(?s).*"
     name: str = "the prompt"
-    parts: tuple[str, ...] = ()
-    gaps: tuple[int, ...] = ()  # characters of each; 0: any number
     passes: int = 1
 
-    def begin(self, index: int, seed: int) -> list[int | None]:
-        """The tokens around the gaps and None for each token in one, of lengths that belong to the item."""
-        if not self.gaps:
-            return []
-        rng = np.random.Generator(np.random.Philox(key=[seed, index]))
-        each = float(self.spelling.lengths.mean()) if len(self.spelling.vocab) > len(BYTES) else 1.0  # characters of a token
-        out: list[int | None] = list(self.spelling.encode(self.parts[0]))
-        for length, part in zip(self.gaps, self.parts[1:], strict=True):
-            wanted = length or int(rng.integers(1, LONGEST + 1))
-            out += [None] * max(1, round(wanted / each))
-            out += self.spelling.encode(part)
-        return out
-
-    def template(self, draft: list[int | None], max_length: int) -> Sequence[int | None]:
-        """What a masked model fills: None where a token is wanted."""
-        if not self.gaps:
-            raise UsageError("a masked model fills gaps: give infill with [...], or use a model of the family transformer")
-        if len(draft) > max_length:
-            raise UsageError(f"infill: {len(draft):,} tokens with its gaps, and this model has room for {max_length:,}")
-        return draft
+    def begin(self, index: int, seed: int) -> None:
+        """Nothing but the prompt is known of any item."""
 
     def constraint(self, turn: int, drafts: Sequence[Any], max_length: int) -> Automaton:
-        automaton, given = _automaton(self.spelling, self.prompt, self.pattern, self.name)
+        automaton, given = _automaton(self.prompt, self.pattern, self.name)
         if given + 2 > max_length:
             raise UsageError(
-                f"{self.name} takes {given:,} tokens, and this model has room for {max_length - 2:,} and one more; shorten it"
+                f"{self.name} takes {given:,} bytes, and this model has room for {max_length - 2:,} and one more; "
+                "shorten it"
             )
         if automaton.need[0] + 1 > max_length:
             raise UsageError(
-                f"{self.name}: the shortest text takes {automaton.need[0]:,} tokens, and this model has room for "
+                f"{self.name}: the shortest text takes {automaton.need[0]:,} bytes, and this model has room for "
                 f"{max_length - 1:,}; shorten it"
             )
         return automaton
 
-    def join(self, turn: int, draft: Any, tokens: Sequence[int], max_length: int) -> Sequence[int] | None:
+    def join(self, turn: int, draft: Any, tokens: Sequence[int], max_length: int) -> Sequence[int]:
         return tokens
 
     def finish(self, draft: Sequence[int]) -> Text | None:
         try:
-            text = self.spelling.bytes_of(draft).decode()
+            text = bytes_of(draft).decode()
         except UnicodeDecodeError:
             return None
         return Text(text) if text else None
 
 
-def task(spelling: Spelling, given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
+def task(given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
     """The request as a task; UsageError where it makes no sense."""
     unknown = next((name for name in given if name not in GIVEN), None)
     if unknown is not None:
@@ -104,7 +82,7 @@ def task(spelling: Spelling, given: Mapping[str, Any], target: Mapping[str, Any]
     except UnicodeEncodeError:
         raise UsageError("what is given is not UTF-8; check the encoding of the terminal") from None
     if "infill" in given:
-        return _infill(spelling, str(given["infill"]), target)
+        return _infill(str(given["infill"]), target)
     pattern, name = "(?s).*", "the prompt"
     if "pattern" in given:
         pattern, name = str(given["pattern"]), f"pattern {given['pattern']!r:.80}"
@@ -112,12 +90,12 @@ def task(spelling: Spelling, given: Mapping[str, Any], target: Mapping[str, Any]
         source = given["json_schema"]
         pattern = schema.of(source) if isinstance(source, Mapping) else schema.pattern(Path(source))
         name = "JSON schema"
-    made = Writing(spelling, target, prompt, pattern, name)
-    _automaton(spelling, prompt, pattern, name)  # what is wrong with it is said before anything is drawn
+    made = Writing(target, prompt, pattern, name)
+    _automaton(prompt, pattern, name)  # what is wrong with it is said before anything is drawn
     return made
 
 
-def _infill(spelling: Spelling, text: str, target: Mapping[str, Any]) -> Writing:
+def _infill(text: str, target: Mapping[str, Any]) -> Writing:
     pieces = GAP.split(text)
     parts, gaps = pieces[::2], [int(length or 0) for length in pieces[1::2]]
     if not gaps:
@@ -126,22 +104,14 @@ def _infill(spelling: Spelling, text: str, target: Mapping[str, Any]) -> Writing
         raise UsageError(f"infill: a gap of {max(gaps):,} characters; at most {MOST:,}")
     between = [f"(?s:.){{{n}}}" if n else f"(?s:.){{1,{LONGEST}}}" for n in gaps]
     pattern = "".join(gap + re.escape(part) for gap, part in zip(between, parts[1:], strict=True))
-    return Writing(spelling, target, parts[0], pattern, "infill", tuple(parts), tuple(gaps))
+    made = Writing(target, parts[0], pattern, "infill")
+    _automaton(made.prompt, pattern, made.name)
+    return made
 
 
 @lru_cache(16)
-def _automaton(spelling: Spelling, prompt: str, pattern: str, name: str) -> tuple[Automaton, int]:
-    """The automaton, and how many tokens the prompt takes.
-
-    Its last token is not forced: the model may write a longer one that begins with the same bytes.
-    """
-    given = spelling.encode(prompt)
-    tail = spelling.bytes_of(given[-1:]).decode(errors="surrogateescape") if given else ""
-    forced = given[:-1]
-    if tail.isascii() and tail:
-        flags = "(?s)" if pattern.startswith("(?s)") else ""
-        machine = compiled(f"{flags}{re.escape(tail)}(?:{pattern.removeprefix('(?s)')})", name)
-    else:
-        forced, machine = given, compiled(pattern, name)
+def _automaton(prompt: str, pattern: str, name: str) -> tuple[Automaton, int]:
+    """The automaton, and how many tokens the prompt takes."""
+    given, machine = tokens_of(prompt), compiled(pattern, name)
     machine = machine if given else machine.not_empty(name)  # no text is empty
-    return Automaton(machine, spelling.pieces, forced, name), len(given)
+    return Automaton(machine, PIECES, given, name), len(given)
