@@ -22,7 +22,7 @@ PLANTED = {  # file -> its import, and the contract that must break
     "genesis/decoding/planted.py": ("genesis_kernels.reference", "genesis.ops is the one importer of kernels"),
     "domains/genesis_domains/planted.py": (
         "genesis.engine",
-        "domains see genesis.domain, genesis.errors, genesis.metrics and automata of text",
+        "domains see genesis.domain, errors, metrics and automata",
     ),
 }
 

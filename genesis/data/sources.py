@@ -414,6 +414,7 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         files={"all": ("all.jsonl",)},
         counts={"all": 265},
         split="5 % of the windows by a stable hash",
+        faults=("A training sees windows of at most 254 bytes, cut at line ends.",),
         made=("all.jsonl",),
     ),
     Corpus(
@@ -434,6 +435,7 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         files={"all": ("all.jsonl",)},
         counts={"all": 32_033},
         split="5 % by a stable hash",
+        faults=("What is asked as --style names is one short line.",),
         made=("all.jsonl",),
     ),
 )
