@@ -317,7 +317,10 @@ def _engine(name: str, model: str | None, device: str) -> Engine:
 
 def _labelled(engine: Engine) -> set[str]:
     """The properties whose targets are labels, whatever they look like."""
-    return {field.name for field in engine.config.model.fields if field.kind != "number"}
+    from genesis.domain import Label, Text
+
+    told = {name for name, kind in engine.domain.properties.items() if isinstance(kind, Label | Text)}
+    return told | {field.name for field in engine.config.model.fields if field.kind != "number"}
 
 
 def deliver(hits: Hits, outputs: Outputs, quiet: bool) -> int:

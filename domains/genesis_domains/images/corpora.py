@@ -15,20 +15,17 @@ from genesis_domains.images.image import Image, Pixels
 FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-LABELS = {"fashion-mnist": FASHION, "mnist": tuple("0123456789")}
 SPLITS = {"train": "train", "test": "t10k"}
 
 
-def build(corpus: str, members: Mapping[str, Path], target: Path) -> None:
+def build(members: Mapping[str, Path], target: Path) -> None:
     """``train.jsonl`` and ``test.jsonl`` of an IDX corpus."""
     by_name = {path.name.removesuffix(".gz"): path for path in members.values()}
     for split, stem in SPLITS.items():
         images = idx(by_name[f"{stem}-images-idx3-ubyte"])
         labels = idx(by_name[f"{stem}-labels-idx1-ubyte"])
-        items = [
-            Image.of(pixels[..., None], LABELS[corpus][label])
-            for pixels, label in zip(images, labels.tolist(), strict=True)
-        ]
+        pairs = zip(images, labels.tolist(), strict=True)
+        items = [Image.of(pixels[..., None], FASHION[label]) for pixels, label in pairs]
         files.write(items, target / f"{split}.jsonl", {})
 
 

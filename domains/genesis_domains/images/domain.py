@@ -87,7 +87,7 @@ class Images:
         workers: int | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> list[Rejected]:
-        corpora.build(corpus, files, target)
+        corpora.build(files, target)
         return []
 
     def evaluate(

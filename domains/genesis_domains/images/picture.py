@@ -14,7 +14,10 @@ GAP = 2  # pixels between two images
 
 
 def draw(items: Sequence[Image], target: Path) -> None:
-    """A sheet as near to a square as it goes, a row after the other."""
+    """A sheet as near to a square as it goes, a row after the other; one image is a file of its own numbers."""
+    if len(items) == 1:
+        items[0].pil().save(target)
+        return
     columns = math.ceil(math.sqrt(len(items)))
     side = max(max(item.shape[:2]) for item in items) + GAP
     sheet = Pil.new("RGB", (columns * side + GAP, math.ceil(len(items) / columns) * side + GAP), "white")
