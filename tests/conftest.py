@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,11 @@ from hypothesis import settings
 # Read by torch when it is first imported, and by every process a test starts. Tensors here are small, and two threads
 # that wait for one another on a busy machine took 69 s of processor time where one took 7
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Inductor imports setuptools, which refuses to replace a distutils that another package imported before it
+with warnings.catch_warnings(), contextlib.suppress(ImportError):
+    warnings.simplefilter("ignore")
+    import setuptools  # noqa: F401
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

@@ -68,7 +68,9 @@ class Music:
         return measure(item, names)
 
     def obeys(self, item: Score, asked: Mapping[str, Asked]) -> bool:
-        """Whether the notes are in the key asked for; all else that is asked the automaton keeps to."""
+        """Whether the notes are in the key asked for, and the instrument is heard; the automaton keeps to the rest."""
+        if "instrument" in asked and not item.tracks[0].notes:
+            return False
         return "key" not in asked or in_key(item.tracks, KEYS.index(str(asked["key"])))
 
     def augment(self, item: Score) -> Iterator[Score]:
