@@ -40,10 +40,10 @@ TASKS = {
 morgan = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
 
 
-def score(engine: Engine, given: dict, drug: str, count: int, target: dict, seed: int, t: float) -> dict:
+def score(engine: Engine, given: dict, drug: str, count: int, target: dict, seed: int, t: float, w: float) -> dict:
     """One drug and task."""
     task, targets = engine.task(given, target), engine.targets(target)
-    request = Request(seed=seed, rules={"temperature": t}, measure=("qed", "sa_score"))
+    request = Request(seed=seed, rules={"temperature": t}, guidance=w, measure=("qed", "sa_score"))
     drawn = list(engine.draw(count, request, targets, workers=1, task=task))
     valid = [d for d in drawn if d.key is not None]
     distinct = {d.key: d for d in valid}
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--target", action="append", default=[])
     parser.add_argument("--task", choices=TASKS, action="append")
     asked = parser.parse_args()
@@ -80,7 +81,9 @@ def main() -> None:
         for drug in drugs:
             given = {"superstructure" if task == "superstructure" else "complete": drug[TASKS[task]]}
             try:
-                scores = score(engine, given, drug["smiles"], asked.count, target, asked.seed, asked.temperature)
+                scores = score(
+                    engine, given, drug["smiles"], asked.count, target, asked.seed, asked.temperature, asked.guidance
+                )
             except GenesisError as error:
                 scores = dict.fromkeys(("valid", "unique", "quality", "diversity", "distance"), 0.0)
                 print(f"{task} {drug['name']}: {error}", file=sys.stderr, flush=True)
