@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import warnings
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ from hypothesis import settings
 # that wait for one another on a busy machine took 69 s of processor time where one took 7
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Inductor imports setuptools, which refuses to replace a distutils that another package imported before it
-with warnings.catch_warnings(), contextlib.suppress(ImportError):
-    warnings.simplefilter("ignore")
-    import setuptools  # noqa: F401
+# Inductor imports setuptools, which wants its own distutils in place of the one that pip, once imported, insists on
+if sys.version_info < (3, 12):
+    os.environ.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

@@ -54,6 +54,7 @@ def pretended() -> Iterator[None]:
     """Within the context, torch's compiler believes in an H200; nothing may be run on it."""
     import torch._inductor.graph  # whose own imports ask the device
     from torch._dynamo import device_interface
+    from torch.utils._triton import has_triton
 
     facts: dict[str, Any] = {
         "is_available": lambda: True,
@@ -65,7 +66,9 @@ def pretended() -> Iterator[None]:
         "is_bf16_supported": lambda including_emulation=True: True,
         "_lazy_init": lambda: None,
     }
+    has_triton.cache_clear()  # which may have been asked before, on a machine without a device
     with ExitStack() as stack:
+        stack.callback(has_triton.cache_clear)
         for name, answer in facts.items():
             stack.enter_context(patch.object(torch.cuda, name, answer))
             if hasattr(device_interface.CudaInterface, name):
