@@ -125,9 +125,6 @@ def test_gradients_of_attention_against_finite_differences(padded: bool) -> None
     assert torch.autograd.gradcheck(lambda qkv: OPS.short_attention(qkv, *rest), (qkv,))
 
 
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::UserWarning"
-)  # of setuptools, for Inductor's builder
 def test_norms_in_a_row_that_share_a_table_of_modulations() -> None:
     """What torch.compile differentiates wrongly in torch 2.10 to 2.13 (pytorch#193061), through the op."""
     table, x = normal(1, 4, 12, seed=1).requires_grad_(), normal(2, 5, 12, seed=2).requires_grad_()
