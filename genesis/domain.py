@@ -149,6 +149,19 @@ class Reading:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
 
+    @classmethod
+    def joined(cls, parts: Iterable[Reading]) -> Reading:
+        """Several parts as one; a column that some part lacks holds None there."""
+        whole = cls()
+        for part in parts:
+            for name in part.columns:
+                whole.columns.setdefault(name, [None] * len(whole.items))
+            for name, cells in whole.columns.items():
+                cells += part.columns.get(name) or [None] * len(part.items)
+            whole.items += part.items
+            whole.rejected += part.rejected
+        return whole
+
 
 @runtime_checkable
 class Domain(Protocol[Item]):

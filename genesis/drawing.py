@@ -67,7 +67,7 @@ def draw_chunk(
         return finish_chunk(engine, first, last, request, targets, task)
     decoded = decode_chunk(engine, first, last, request, targets, task)
     drawn = check(engine.domain, first, decoded.cpu(), request.measure, engine.shape)
-    return list(obeying(engine.domain, drawn, targets)) if request.strict else drawn
+    return list(obeying(engine.domain, drawn, request, targets))
 
 
 def decode_chunk(
@@ -95,9 +95,9 @@ def check(
     return out
 
 
-def obeying(domain: Domain[Any], drawn: Iterable[Drawn], targets: Targets) -> Iterator[Drawn]:
-    """The same draws; those that the domain does not find as they were asked have no item."""
-    looks = domain if isinstance(domain, Obeying) and targets.asked else None
+def obeying(domain: Domain[Any], drawn: Iterable[Drawn], request: Request, targets: Targets) -> Iterator[Drawn]:
+    """The same draws; under a strict request those that the domain does not find as they were asked have no item."""
+    looks = domain if request.strict and targets.asked and isinstance(domain, Obeying) else None
     for one in drawn:
         if looks and one.item is not None and not looks.obeys(one.item, targets.of(one.index)):
             yield Drawn(one.index, None, None, {}, one.log_prob)
@@ -164,9 +164,6 @@ def checked_beside(
     """Decode here, and check in worker processes meanwhile: a GPU does not wait for RDKit."""
     from loky import ProcessPoolExecutor
 
-    def done(drawn: list[Drawn]) -> Iterable[Drawn]:
-        return obeying(engine.domain, drawn, targets) if request.strict else drawn
-
     pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
     waiting: deque[list[Any]] = deque()
     try:
@@ -181,9 +178,9 @@ def checked_beside(
             )
             if len(waiting) > 1:
                 for part in waiting.popleft():
-                    yield from done(part.result())
+                    yield from obeying(engine.domain, part.result(), request, targets)
         for part in (part for parts in waiting for part in parts):
-            yield from done(part.result())
+            yield from obeying(engine.domain, part.result(), request, targets)
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 

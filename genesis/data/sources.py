@@ -114,6 +114,11 @@ def _listed(source: str, version: str, listing: str) -> Package:
     return Package("github", source, version, tuple(Member(path, int(n), h) for h, n, path in rows))
 
 
+def _file(source: str, version: str, path: str, size: int, sha256: str) -> Package:
+    """One file of a repository."""
+    return Package("github", source, version, (Member(path, size, sha256),))
+
+
 def _wheel(source: str, version: str, table: str) -> Package:
     """A wheel by its checksum list: SHA-256, bytes and path a line, the wheel itself first."""
     (sha256, size, _), *rows = (line.split(maxsplit=2) for line in table.strip().splitlines())
@@ -300,17 +305,12 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         tier="free",
         attribution="Allan and Williams 2004; Boulanger-Lewandowski et al. 2012; voices: Cheng-Zhi Anna Huang",
         packages=(
-            Package(
-                "github",
+            _file(
                 "czhuang/JSB-Chorales-dataset",
                 "9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d",
-                (
-                    Member(
-                        "jsb-chorales-16th.json",
-                        1_741_172,
-                        "8730aca7b64e7d29493733d1cf19fad4a5b351d8f1845e57dac27728104fd39f",
-                    ),
-                ),
+                "jsb-chorales-16th.json",
+                1_741_172,
+                "8730aca7b64e7d29493733d1cf19fad4a5b351d8f1845e57dac27728104fd39f",
             ),
         ),
         files={"train": ("train.jsonl",), "valid": ("valid.jsonl",), "test": ("test.jsonl",)},
@@ -398,17 +398,12 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         tier="free",
         attribution="William Shakespeare; file: Andrej Karpathy, char-rnn",
         packages=(
-            Package(
-                "github",
+            _file(
                 "karpathy/char-rnn",
                 "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e",
-                (
-                    Member(
-                        "data/tinyshakespeare/input.txt",
-                        1_115_394,
-                        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-                    ),
-                ),
+                "data/tinyshakespeare/input.txt",
+                1_115_394,
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
             ),
         ),
         files={"all": ("all.jsonl",)},
@@ -425,11 +420,12 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         tier="free",
         attribution="US Social Security Administration; file: Andrej Karpathy, makemore",
         packages=(
-            Package(
-                "github",
+            _file(
                 "karpathy/makemore",
                 "988aa59e4d8fefa526d06f3b453ad116258398d4",
-                (Member("names.txt", 228_145, "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"),),
+                "names.txt",
+                228_145,
+                "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
             ),
         ),
         files={"all": ("all.jsonl",)},

@@ -36,12 +36,14 @@ class Automaton:
         if states * vocab > MOST:
             raise UsageError(f"{name}: {states:,} states of {vocab:,} tokens do not fit in memory; shorten its repeats")
         inner = len(given) + lifted(machine, pieces)
-        after = np.full((states, vocab), states - 1, np.int32)  # the last state is the dead one
+        dead = states - 1
+        after = np.full((states, vocab), dead, np.int32)
         after[np.arange(len(given)), list(given)] = np.arange(1, len(given) + 1)
         after[len(given) : -1] = inner
         accepts = np.zeros(states, np.bool_)
         accepts[len(given) : -1] = machine.accepts
-        self.need = distance(after, accepts)
+        reach = distance(np.vstack((inner, np.full((1, vocab), dead))) - len(given), accepts[len(given) :])
+        self.need = np.concatenate((np.arange(len(given), 0, -1) + reach[0], reach))  # the chain leads to the first
         cost = (self.need[after] + 2).astype(np.int32)
         cost[:, EOS] = np.where(accepts, 1, FAR)
         cost[:, :EOS] = FAR

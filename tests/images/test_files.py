@@ -51,9 +51,29 @@ def test_captions_say_more_than_folders(folder):
     (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     found = {item.prompt: item.label for item in files.read(folder).items}
     assert found == {"sea": "water", "a red square": "", "": "red"}
-    (folder / "captions.jsonl").write_text("nonsense")
-    with pytest.raises(InputError, match="captions, line 1"):
-        files.read(folder)
+    for wrong in (b"nonsense", b'{"file": "\xff.png"}', b"[1]"):
+        (folder / "captions.jsonl").write_bytes(wrong)
+        with pytest.raises(InputError, match="captions, line 1"):
+            files.read(folder)
+
+
+def test_an_archive_whose_captions_or_images_do_not_unpack(tmp_path):
+    for name, size, reason in (
+        ("captions.jsonl", MAX_BYTES + 1, "more than 10,485,760 bytes"),
+        ("a.png", 400, "damaged"),
+    ):
+        target = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, bytes(size))
+            archive.writestr("good.png", png((1, 2, 3)))
+        if size < MAX_BYTES:  # spoil the deflated bytes, which begin after the header and the name
+            data = bytearray(target.read_bytes())
+            data[30 + len(name)] = 0xFF
+            target.write_bytes(data)
+            assert reason in files.read(target).rejected[0].reason
+        else:
+            with pytest.raises(InputError, match=reason):
+                files.read(target)
 
 
 def test_images_of_many_shapes_become_one(folder):

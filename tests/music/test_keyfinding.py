@@ -55,10 +55,10 @@ def test_drums_alone_are_in_any_key():
 def test_what_is_in_another_key_counts_as_not_drawn(engine, duet):
     """A piece in C major, asked for in C major and in G minor: index 0 and index 1."""
     drawn = [Drawn(i, duet, DOMAIN.key(duet), {}, -1.0) for i in range(2)]
-    kept = list(obeying(DOMAIN, drawn, engine.targets({"key": ["C major", "G minor"]})))
+    kept = list(obeying(DOMAIN, drawn, Request(strict=True), engine.targets({"key": ["C major", "G minor"]})))
     assert kept[0] is drawn[0]
     assert (kept[1].item, kept[1].key, kept[1].log_prob) == (None, None, -1.0)
-    assert list(obeying(DOMAIN, drawn, engine.targets({"meter": "4/4"}))) == drawn
+    assert list(obeying(DOMAIN, drawn, Request(strict=True), engine.targets({"meter": "4/4"}))) == drawn
 
 
 def test_strict_draws_are_the_raw_ones_without_those_in_another_key(engine):

@@ -121,6 +121,7 @@ def test_gaps_are_filled_and_what_stands_around_them_stays(engine):
     [
         ({"prompt": ""}, "prompt is empty"),
         ({"prompt": "x" * 200}, "200 bytes, and this model has room for 118"),
+        ({"prompt": "x" * 1_000_000}, "1,000,000 bytes; at most 8,190"),
         ({"prompt": "half \ud800"}, "not UTF-8"),
         ({"pattern": "("}, "not a regular expression"),
         ({"pattern": "(x{900}){900}"}, "too large"),

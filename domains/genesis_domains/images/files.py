@@ -14,6 +14,7 @@ import math
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,13 +32,7 @@ Source = tuple[str, Callable[[], bytes]]  # a name, and what reads it
 
 def read(source: Path) -> Reading:
     """All of a file; bad rows are collected."""
-    whole = Reading()
-    for part in batches(source):
-        whole.items += part.items
-        whole.rejected += part.rejected
-        for name, values in part.columns.items():
-            whole.columns.setdefault(name, []).extend(values)
-    return whole
+    return Reading.joined(batches(source))
 
 
 def batches(source: Path) -> Iterator[Reading]:
@@ -92,16 +87,15 @@ def _pictures(source: Path) -> Iterator[tuple[int, str, Image | EncodeError]]:
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
         named: list[Source] = [(p.relative_to(source).as_posix(), lambda p=p: _limited(p)) for p in files]  # type: ignore[misc]
-        captions = _captions(next((source / n for n in CAPTIONS if (source / n).exists()), None))
-        yield from _alike(named, captions)
+        yield from _alike(named, _captions(_beside(source)))
     elif source.suffix.lower() == ".zip":
         try:
             with zipfile.ZipFile(source) as archive:
                 entries = [e for e in archive.infolist() if Path(e.filename).suffix.lower() in PICTURES]
                 named = [(e.filename, lambda e=e: _from_zip(archive, e)) for e in entries]  # type: ignore[misc]
-                inside = next((archive.read(n).decode() for n in CAPTIONS if n in archive.namelist()), None)
-                beside = next((source.parent / n for n in CAPTIONS if (source.parent / n).exists()), None)
-                yield from _alike(named, _captions(inside if inside is not None else beside))
+                inside = next((archive.getinfo(n) for n in CAPTIONS if n in archive.namelist()), None)
+                data = _from_zip(archive, inside) if inside else _beside(source.parent)
+                yield from _alike(named, _captions(data))
         except zipfile.BadZipFile as error:
             raise InputError(f"{source}: not a readable .zip ({error})") from None
     elif source.suffix.lower() in PICTURES:
@@ -134,12 +128,15 @@ def _alike(named: Sequence[Source], captions: Mapping[str, Mapping[str, Any]]) -
             yield row, name, error
 
 
-def _captions(source: Path | str | None) -> dict[str, dict[str, Any]]:
-    if source is None:
-        return {}
-    text = source if isinstance(source, str) else source.read_text(encoding="utf-8")
+def _beside(folder: Path) -> bytes:
+    return next((_limited(folder / name) for name in CAPTIONS if (folder / name).exists()), b"")
+
+
+def _captions(data: bytes) -> dict[str, dict[str, Any]]:
+    if len(data) > MAX_BYTES:
+        raise InputError(f"captions: more than {MAX_BYTES:,} bytes; split the images into several files")
     out = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(data.splitlines(), 1):
         try:
             entry = json.loads(line)
             out[str(entry.get("file") or entry["file_name"])] = entry
@@ -159,7 +156,7 @@ def _from_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(entry) as file:
             return file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise EncodeError(f"damaged in the archive ({error})") from None
 
 

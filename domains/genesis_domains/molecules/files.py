@@ -62,14 +62,7 @@ def read(source: Path | str, column: str | None = None, *, workers: int | None =
 
     A drug-sized molecule takes about 30 KB of memory: for millions use ``batches``.
     """
-    whole = Reading()
-    for part in batches(source, column, workers=workers):
-        for name in part.columns:
-            whole.columns.setdefault(name, [None] * len(whole.items))
-        for name, cells in whole.columns.items():
-            cells += part.columns.get(name) or [None] * len(part.items)
-        whole.items += part.items
-        whole.rejected += part.rejected
+    whole = Reading.joined(batches(source, column, workers=workers))
     whole.columns = {name: typed(cells) for name, cells in whole.columns.items()}
     return whole
 

@@ -28,15 +28,7 @@ LONGEST_LINE = 8 << 20
 
 def read(source: Path, column: str | None = None) -> Reading:
     """All scores of a file, or of the files under a folder, whose name is then the style."""
-    whole = Reading()
-    for part in batches(source, column):
-        for name in part.columns:
-            whole.columns.setdefault(name, [None] * len(whole.items))
-        for name, cells in whole.columns.items():
-            cells += part.columns.get(name) or [None] * len(part.items)
-        whole.items += part.items
-        whole.rejected += part.rejected
-    return whole
+    return Reading.joined(batches(source, column))
 
 
 def batches(source: Path, column: str | None = None) -> Iterator[Reading]:

@@ -32,15 +32,7 @@ Row = tuple[str | None, Mapping[str, Any]]
 
 def read(source: Path, column: str | None = None) -> Reading:
     """All texts of a file or a folder."""
-    whole = Reading()
-    for part in batches(source, column):
-        for name in part.columns:
-            whole.columns.setdefault(name, [None] * len(whole.items))
-        for name, cells in whole.columns.items():
-            cells += part.columns.get(name) or [None] * len(part.items)
-        whole.items += part.items
-        whole.rejected += part.rejected
-    return whole
+    return Reading.joined(batches(source, column))
 
 
 def batches(source: Path, column: str | None = None) -> Iterator[Reading]:

@@ -13,7 +13,7 @@ from genesis.decoding.automaton import Automaton
 from genesis.decoding.pattern import compiled
 from genesis.errors import UsageError, suggest
 from genesis_domains.text import schema
-from genesis_domains.text.domain import Text
+from genesis_domains.text.domain import MAX_LENGTH, Text
 from genesis_domains.text.spelling import PIECES, bytes_of, tokens_of
 
 GIVEN = {
@@ -81,6 +81,9 @@ def task(given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
         "".join(map(str, given.values())).encode()
     except UnicodeEncodeError:
         raise UsageError("what is given is not UTF-8; check the encoding of the terminal") from None
+    length = sum(len(str(value).encode()) for name, value in given.items() if name in ("prompt", "infill"))
+    if length > MAX_LENGTH:
+        raise UsageError(f"what is given takes {length:,} bytes; at most {MAX_LENGTH:,} are modelled. Shorten it")
     if "infill" in given:
         return _infill(str(given["infill"]), target)
     pattern, name = "(?s).*", "the prompt"
