@@ -17,6 +17,8 @@ from genesis.asked import Asked
 from genesis.decoding.constraint import BOS, EOS, PAD, SPECIALS, Constraint
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Item = TypeVar("Item")
@@ -305,8 +307,8 @@ class Parsed(Protocol):
 class Compared(Protocol[ItemIn]):
     """A domain that says how alike two items are."""
 
-    def similarity(self, item: ItemIn, others: Sequence[ItemIn]) -> list[float]:
-        """From 0 to 1, of the item to each of the others; 1 to itself."""
+    def similarity(self, items: Sequence[ItemIn], others: Sequence[ItemIn]) -> NDArray[np.float32]:
+        """``[N, M]`` from 0 to 1: how alike each of ``N`` items is to each of ``M`` others; 1 to itself."""
         ...
 
 

@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import genesis
 from genesis import checkpoint, exploring, families, registry, train
+from genesis.augmenting import Labelled, augment
 from genesis.checkpoint import Config, Family, Model, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
@@ -290,6 +291,7 @@ class Engine:
         sampler: str = "",
         constrained: bool = True,
         keep_best: int = 1,
+        accept: Callable[[Any], bool] | None = None,
         measure: Literal["all"] | Sequence[str] = "all",
         batch_size: int = 512,
         workers: int | None = None,
@@ -313,6 +315,7 @@ class Engine:
             sampler: euler, heun, ddim, dpmpp_2m or ancestral of a diffusion, confidence or random of a masked one.
             constrained: keep decoding inside the domain's grammar, where it has one and the model writes in order.
             keep_best: draw this many times ``count`` and keep those closest to the targets; the report says so.
+            accept: looks at each valid item; where it says no, the next index is drawn, and the report counts it.
             measure: the properties to measure, besides those asked for.
             batch_size: rows decoded together; changes the speed, never the items.
             workers: processes; None chooses by the size of the work, 1 stays in this process.
@@ -353,14 +356,17 @@ class Engine:
             raise UsageError(f"{'.'.join(map(str, wrong['loc']))}={wrong['input']!r}: {wrong['msg']}") from None
         began, wanted = time.monotonic(), count * keep_best
         kept: dict[str, Drawn] = {}
-        drawn = valid = 0
+        drawn = valid = refused = 0
         interrupted = False
         try:
             for one in self.draw(wanted * PATIENCE + 64, request, targets, batch_size, workers, wanted, task):
                 drawn += 1
                 if one.key is not None:
                     valid += 1
-                    kept.setdefault(one.key, one)
+                    if one.key not in kept and accept is not None and not accept(one.item):
+                        refused += 1
+                    else:
+                        kept.setdefault(one.key, one)
                 if on_progress and (drawn % 64 == 0 or len(kept) == wanted):
                     on_progress(len(kept), wanted, "drawing")
                 if len(kept) == wanted:
@@ -373,8 +379,9 @@ class Engine:
             closest = sorted(chosen, key=lambda d: (targets.distance(d.index, d.measured), d.index))[:count]
             chosen = sorted(closest, key=lambda d: d.index)
         return self._hits(
-            chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted
-        )
+            chosen, targets, request, count, keep_best, drawn, valid, distinct, time.monotonic() - began, interrupted,
+            None if accept is None else refused,
+        )  # fmt: skip
 
     def task(
         self, given: Mapping[str, Any], target: Mapping[str, Target] | None = None, constrained: bool = True
@@ -445,6 +452,25 @@ class Engine:
         """``count`` different items whose similarity to ``like`` lies in the range."""
         return exploring.analogues(self, like, count, similarity, seed)
 
+    def augment(
+        self,
+        source: Path | str,
+        labels: Sequence[str],
+        count: int,
+        *,
+        column: str | None = None,
+        near: float = 0.01,
+        seed: int = 0,
+        **how: Any,
+    ) -> Hits:
+        """``count`` synthetic items for a labelled data set: labels of rows drawn from it, and no near copy of them.
+
+        An item is a near copy that lies nearer to one of the data set than all but ``near`` of them lie to another.
+        ``measured["nearest"]`` is the similarity to the nearest; ``how`` goes to :meth:`generate`.
+        """
+        data = Labelled.read(self.domain, Path(source), labels, column)
+        return augment(self, data, count, near, seed, how)
+
     def explore(self, count: int = 500, *, seed: int = 0) -> Hits:
         """A map of latent space: items of the prior and their place ``x, y`` on its two main axes."""
         return exploring.explore(self, count, seed)
@@ -503,6 +529,7 @@ class Engine:
         distinct: int,
         seconds: float,
         interrupted: bool,
+        refused: int | None,
     ) -> Hits:
         keys = [str(d.key) for d in chosen]
         asked = [targets.of(d.index) for d in chosen]
@@ -513,7 +540,7 @@ class Engine:
             unseen=targets.unseen(), keep_best=keep_best, constrained=request.constrained,
             temperature=request.rules.temperature, guidance=request.guidance, seed=request.seed,
             model=self.name, corpus=self.config.provenance.corpus, licence=self.config.provenance.licence,
-            seconds=seconds, interrupted=interrupted,
+            seconds=seconds, interrupted=interrupted, refused=refused,
         )  # fmt: skip
         return Hits(
             domain=self.domain,

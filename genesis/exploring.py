@@ -8,9 +8,8 @@ likeliest sequence is no new item, draws near by are looked at instead, so that 
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,17 +100,18 @@ def interpolate(engine: Engine, a: str, b: str, steps: int, seed: int = 0) -> Hi
             continue
         chosen = fresh[0]
         if candidates[0] is not chosen:  # among draws, the one that lies between
-            to_a, to_b = near.similarity(ends[0], fresh), near.similarity(ends[1], fresh)
-            chosen = fresh[max(range(len(fresh)), key=[(1 - t) * p + t * q for p, q in _both(to_a, to_b)].__getitem__)]
+            to_a, to_b = near.similarity(ends, fresh)
+            chosen = fresh[int(((1 - t) * to_a + t * to_b).argmax())]
         found[engine.domain.key(chosen)] = chosen
         positions.append(t)
     found[engine.domain.key(ends[1])] = ends[1]
     items = list(found.values())
+    alike = near.similarity(items, items)
     extra = {
         "position": [*positions, 1.0],
-        "similarity_to_first": near.similarity(ends[0], items),
-        "similarity_to_last": near.similarity(ends[1], items),
-        "similarity_to_step_before": [1.0, *(near.similarity(y, [x])[0] for x, y in _pairs(items))],
+        "similarity_to_first": alike[0].tolist(),
+        "similarity_to_last": alike[-1].tolist(),
+        "similarity_to_step_before": [1.0, *alike.diagonal(1).tolist()],
     }
     return _hits(engine, items, extra, _Made(steps, 2 + drawn, seed, time.monotonic() - began))
 
@@ -135,13 +135,13 @@ def analogues(engine: Engine, like: str, count: int, similarity: tuple[float, fl
         noise = rng.normal(seed, torch.arange(DRAWS) + turn * DRAWS, 0, z[0].numel()).view(DRAWS, *z.shape[1:])
         made = [x for x in decode(engine, z + WIDTHS[turn % len(WIDTHS)] * noise) if x is not None]
         drawn, valid = drawn + DRAWS, valid + len(made)
-        for other, s in zip(made, near.similarity(item, made) if made else [], strict=True):
+        for other, s in zip(made, near.similarity([item], made)[0].tolist(), strict=True):
             if low <= s <= high and engine.domain.key(other) != engine.domain.key(item):
                 found.setdefault(engine.domain.key(other), other)
         if len(found) >= count:
             break
     items = list(found.values())[:count]
-    extra = {"similarity": near.similarity(item, items) if items else []}
+    extra = {"similarity": near.similarity([item], items)[0].tolist()}
     return _hits(engine, items, extra, _Made(count, drawn, seed, time.monotonic() - began, valid / drawn))
 
 
@@ -225,11 +225,3 @@ def _compared(engine: Engine) -> Compared[Any]:
     if not isinstance(engine.domain, Compared):
         raise UsageError(f"the domain {engine.domain.name!r} does not say how alike two items are")
     return engine.domain
-
-
-def _both(a: Sequence[float], b: Sequence[float]) -> Iterable[tuple[float, float]]:
-    return zip(a, b, strict=True)
-
-
-def _pairs(items: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
-    return itertools.pairwise(items)

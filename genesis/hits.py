@@ -48,6 +48,7 @@ class Report:
     target: Mapping[str, Asked | None] = field(default_factory=dict)
     error: Mapping[str, float] = field(default_factory=dict)
     inside: Mapping[str, float] = field(default_factory=dict)
+    refused: int | None = None  # valid items that whoever asked did not accept; None: everything was
     screened: Mapping[str, int] | None = None  # items of listed hazardous families; None: nobody looked
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
     unseen: tuple[str, ...] = ()  # what was asked together and no training item has
@@ -86,6 +87,8 @@ class Report:
         if self.unseen:
             which = ", nor ".join(self.unseen)
             rows.append(("unseen", f"{len(self.unseen):,}", f"none of the training items looked at has {which}"))
+        if self.refused is not None:
+            rows.append(("refused", f"{self.refused:,}", "valid, and not accepted"))
         if self.screened is not None:
             rows.append(("screen", f"{sum(self.screened.values()):,}", self._families()))
         if self.seconds > 0:

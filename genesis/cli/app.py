@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from genesis import __version__, registry
-from genesis.cli import batch, bench, data, doctor, evaluate, generate, latent, models, train
+from genesis.cli import augment, batch, bench, data, doctor, evaluate, generate, latent, models, train
 from genesis.cli.command import Command, Group, show_help
 from genesis.cli.flags import flag
 from genesis.errors import GenesisError
@@ -75,6 +75,7 @@ def application() -> typer.Typer:
             generate.command(name)
         )
     app.add_typer(batch.app, name="batch", rich_help_panel="Make")
+    app.command("augment", cls=Command, rich_help_panel="Make", epilog=augment.EPILOG)(augment.augment)
     app.command("interpolate", cls=Command, rich_help_panel="Make", epilog=latent.WAY)(latent.interpolate)
     app.command("explore", cls=Command, rich_help_panel="Make", epilog=latent.MAP)(latent.explore)
     learn, here = "Learn and judge", "What is here"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genesis.domain import Begun, Grid, Label, Reading, Rejected, Text
 from genesis.errors import EncodeError, InputError
@@ -68,13 +69,17 @@ class Images:
         except InputError as error:
             raise EncodeError(str(error)) from None
 
-    def similarity(self, item: Image, others: Sequence[Image]) -> list[float]:
+    def similarity(self, items: Sequence[Image], others: Sequence[Image]) -> NDArray[np.float32]:
         """1 less the mean difference, as a share of the whole range; 0 where shapes differ."""
-        mine = item.pixels.astype(np.int16)
-        return [
-            1 - float(np.abs(mine - other.pixels).mean()) / 255 if other.shape == item.shape else 0.0
-            for other in others
-        ]
+        out = np.zeros((len(items), len(others)), np.float32)
+        for shape in {item.shape for item in items}:
+            rows, columns = ([i for i, x in enumerate(group) if x.shape == shape] for group in (items, others))
+            theirs = np.array([others[i].pixels for i in columns]).reshape(len(columns), -1)
+            for row in rows:
+                mine = items[row].pixels.reshape(1, -1)
+                apart = np.maximum(mine, theirs) - np.minimum(mine, theirs)  # of bytes, without a wider type
+                out[row, columns] = 1 - apart.mean(1) / 255
+        return out
 
     def task(self, given_: Mapping[str, Any], target: Mapping[str, Any]) -> Begun:
         return given.begun(given_)

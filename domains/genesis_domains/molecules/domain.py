@@ -16,6 +16,8 @@ from genesis_domains.molecules.smiles import IDS, VOCAB, tokenize
 from genesis_domains.molecules.tasks import GIVEN, CompletionTask
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from genesis_domains.molecules.grammar import SmilesGrammar
@@ -75,10 +77,10 @@ class Molecules:
     def parse(self, text: str) -> Molecule:
         return Molecule.from_smiles(text)
 
-    def similarity(self, item: Molecule, others: Sequence[Molecule]) -> list[float]:
+    def similarity(self, items: Sequence[Molecule], others: Sequence[Molecule]) -> NDArray[np.float32]:
         from genesis_domains.molecules.profile import tanimoto
 
-        return tanimoto(item.mol, [other.mol for other in others])
+        return tanimoto([item.mol for item in items], [other.mol for other in others])
 
     def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> CompletionTask:
         return CompletionTask(given, target)

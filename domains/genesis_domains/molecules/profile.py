@@ -6,7 +6,7 @@ N  valid molecules    W  bytes a fingerprint, 128
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 
@@ -111,10 +111,11 @@ def fingerprint(mol: Chem.Mol) -> NDArray[np.uint8]:
     return np.packbits(_morgan().GetFingerprintAsNumPy(mol))
 
 
-def tanimoto(mol: Chem.Mol, others: Sequence[Chem.Mol]) -> list[float]:
-    """The Tanimoto similarity of the fingerprints of a molecule and of each of the others."""
-    bits = [_morgan().GetFingerprint(other) for other in others]
-    return list(DataStructs.BulkTanimotoSimilarity(_morgan().GetFingerprint(mol), bits))
+def tanimoto(mols: Iterable[Chem.Mol], others: Iterable[Chem.Mol]) -> NDArray[np.float32]:
+    """``[N, M]``: the Tanimoto similarity of the fingerprints of each molecule and each of the others."""
+    one, two = ([_morgan().GetFingerprint(mol) for mol in group] for group in (mols, others))
+    rows = [DataStructs.BulkTanimotoSimilarity(bits, two) for bits in one]
+    return np.array(rows, np.float32).reshape(len(one), len(two))
 
 
 def fragments(mol: Chem.Mol) -> list[str]:
