@@ -52,6 +52,7 @@ __all__ = [
     "Rejected",
     "Reporting",
     "Screened",
+    "Speaking",
     "Task",
     "Text",
     "Tokens",
@@ -373,6 +374,19 @@ class Reporting(Protocol[ItemIn]):
 
     def report(self, items: Sequence[ItemIn], folder: Path | None) -> Mapping[str, Sequence[Any]]:
         """Columns, an entry an item, for files of items; ``folder`` holds the model, or None."""
+        ...
+
+
+@runtime_checkable
+class Speaking(Protocol[Item]):
+    """A domain whose items can be written in other tokens: in a vocabulary learned from them, or a foreign model's."""
+
+    def vocabulary(self, items: Iterable[Item], size: int) -> Sequence[str]:
+        """A vocabulary of ``size`` tokens that suits the items."""
+        ...
+
+    def speaking(self, vocab: Sequence[str], split: Callable[[str], Sequence[int]] | None = None) -> Domain[Item]:
+        """The same domain over another vocabulary; ``split`` cuts a text into its tokens."""
         ...
 
 

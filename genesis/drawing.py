@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import genesis
 from genesis import checkpoint, families, registry
+from genesis.decoding.foreign import PainterDecoder
 from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoded
 from genesis.decoding.sampling import Rules
-from genesis.domain import Begun, Constrained, Constraint, Domain, Grid, Obeying, Task
+from genesis.domain import Begun, Constrained, Constraint, Domain, Grid, Obeying, Speaking, Task
 from genesis.targets import Targets
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def checked_beside(
     from loky import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(workers, initializer=_single_thread, env=LONG_LIVED)
+    own = engine.config.vocab if isinstance(engine.domain, Speaking) else None
     waiting: deque[list[Any]] = deque()
     try:
         for first, last in chunks:
@@ -172,7 +174,7 @@ def checked_beside(
             starts = range(first, last, share)
             waiting.append(
                 [
-                    pool.submit(_check, engine.config.domain, *part, request.measure, engine.shape)
+                    pool.submit(_check, engine.config.domain, *part, request.measure, engine.shape, own)
                     for part in zip(starts, parts, strict=True)
                 ]
             )
@@ -200,7 +202,7 @@ def _decode(
     if len(mixture) > 1:
         return engine.loop.decode(mixture, noise, request.seed, request.rules, constraint, request.guidance)
     ((_, values),) = mixture
-    if isinstance(engine.decoder, LatentDecoder):
+    if isinstance(engine.decoder, LatentDecoder | PainterDecoder):
         engine.tell(targets)
         start = families.start(engine.model, begun) if begun else None
         return engine.decoder.decode(
@@ -224,8 +226,15 @@ def _drawn(
     return Drawn(index, item, key, measured, log_prob, tuple(tokens))
 
 
-def _check(domain: str, first: int, decoded: Decoded, measure: Sequence[str], shape: Sequence[int]) -> list[Drawn]:
-    return check(registry.domain(domain), first, decoded, measure, shape)
+def _check(
+    domain: str,
+    first: int,
+    decoded: Decoded,
+    measure: Sequence[str],
+    shape: Sequence[int],
+    vocab: Sequence[str] | None,
+) -> list[Drawn]:
+    return check(registry.domain(domain, vocab), first, decoded, measure, shape)
 
 
 @cache

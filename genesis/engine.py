@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,26 +21,39 @@ from pydantic import ValidationError
 from torch.nn.utils.rnn import pad_sequence
 
 import genesis
-from genesis import checkpoint, exploring, families, registry, train
+from genesis import checkpoint, exploring, families, foreign, registry, train
 from genesis.augmenting import Labelled, augment
 from genesis.checkpoint import Config, Family, Model, Provenance
 from genesis.data import sources
 from genesis.data.encoded import Encoded
-from genesis.decoding.continuous import ContinuousDecoder
-from genesis.decoding.latent import LatentDecoder
+from genesis.decoding.foreign import Causal, Painter
 from genesis.decoding.loop import Decoder
-from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import BOS, EOS, PAD, Begun, Completing, Domain, Grid, Label, Reporting, Task, Text, Weighing
+from genesis.domain import (
+    BOS,
+    EOS,
+    PAD,
+    Begun,
+    Completing,
+    Domain,
+    Grid,
+    Label,
+    Reporting,
+    Speaking,
+    Task,
+    Text,
+    Weighing,
+)
 from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
 from genesis.errors import UnknownProperty, UsageError
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.denoiser import DiffusionConfig
 from genesis.models.gan import GANConfig
-from genesis.models.grid import GridVAEConfig
+from genesis.models.grid import GridVAE, GridVAEConfig
 from genesis.models.inheritance import inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
+from genesis.models.vae import VAE
 from genesis.nn.conditioner import CategoryField, Conditioner, NumberField
 from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -49,6 +63,7 @@ from genesis.train.group import join
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
 CELLS = 64  # tokens that a grid counts for in a batch, however many numbers it holds: 128 grids in 8,192
+LEARNED_FROM = 100_000  # items that a vocabulary is learned from
 PASSES = 10  # over the corpus, where the length of a training is not given
 PATIENCE = 4  # draws an item asked for, before a shortfall is reported
 SCORED = 64  # sequences whose likelihood is worked out together
@@ -59,9 +74,15 @@ OnProgress = Callable[[int, int, str], None]
 
 
 def load(name: str | Path = "molecules", device: str = "auto") -> Engine:
-    """The engine of a preset, a domain's default preset, or a folder that `genesis train` wrote."""
-    path = registry.resolve(name)
+    """The engine of a preset, a domain's default preset, or a folder that `genesis train` wrote.
+
+    ``hf:PATH`` is a language model of transformers (a folder, or a GGUF file), ``diffusers:PATH`` a pipeline of
+    diffusers.
+    """
     where = _device(device)
+    if foreign.is_foreign(name):
+        return foreign.load(str(name), where)
+    path = registry.resolve(name)
     model, config = checkpoint.load(path, where)
     return Engine(model, config, path)
 
@@ -69,10 +90,17 @@ def load(name: str | Path = "molecules", device: str = "auto") -> Engine:
 class Engine:
     """Draws, measures and saves; made by :func:`load` or by training."""
 
-    def __init__(self, model: Model, config: Config, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Model | Causal | Painter,
+        config: Config,
+        path: Path | None = None,
+        domain: Domain[Any] | None = None,
+        name: str = "",
+    ) -> None:
         self.model, self.config = model, config
-        self._path = path
-        self.domain: Domain[Any] = registry.domain(config.domain)
+        self._path, self._name = path, name
+        self.domain: Domain[Any] = domain or registry.domain(config.domain, config.vocab)
         if config.vocab != self.domain.spec.vocab:
             raise UsageError(
                 f"this model speaks another vocabulary than the installed domain {config.domain!r}; train it again"
@@ -81,13 +109,18 @@ class Engine:
     @property
     def name(self) -> str:
         if self._path is None:
-            return f"{self.config.domain} (not saved)"
+            return self._name or f"{self.config.domain} (not saved)"
         return self._path.parent.name if self._path.name == "model" else self._path.name
 
     @property
     def path(self) -> Path | None:
         """The folder of the checkpoint, once there is one."""
         return self._path
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the model is another library's."""
+        return isinstance(self.model, Causal | Painter)
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -98,13 +131,17 @@ class Engine:
     def shape(self) -> tuple[int, ...]:
         """Rows, columns and numbers at a place of its items, where they are grids; else empty."""
         of = self.config.model
+        if isinstance(self.model, Painter):
+            return self.model.shape
         vae = of.vae if isinstance(of, DiffusionConfig | GANConfig) else of
         return vae.shape if isinstance(vae, GridVAEConfig) else ()
 
     def tell(self, targets: Targets) -> None:
         """Give the model the texts that are asked for: its condition values are their places among them."""
-        for conditioner in (m for m in self.model.modules() if isinstance(m, Conditioner)):
-            for name, texts in targets.texts().items():
+        for name, texts in targets.texts().items():
+            if isinstance(self.model, Painter):
+                self.model.tell(texts)
+            for conditioner in (m for m in self.model.modules() if isinstance(m, Conditioner)):
                 conditioner.tell(name, texts)
 
     @property
@@ -112,7 +149,7 @@ class Engine:
         return next(self.model.parameters()).device
 
     @cached_property
-    def decoder(self) -> Decoder | ContinuousDecoder | LatentDecoder | MaskedDecoder:
+    def decoder(self) -> families.AnyDecoder:
         """What draws from the model, on its device."""
         return families.decoder(self.model, len(self.config.vocab))
 
@@ -157,6 +194,7 @@ class Engine:
         licence_tier: str | None = None,
         max_rejected: float = 0.1,
         begin_with: Path | str | None = None,
+        vocabulary: int = 0,
         device: str = "auto",
         tensorboard: bool = False,
         on_encode: OnProgress | None = None,
@@ -176,6 +214,7 @@ class Engine:
             vae: the VAE over whose latents a diffusion or a GAN is trained: a folder or a name.
             config: length and settings of the run; by default ten passes over the items.
             begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
+            vocabulary: tokens of a vocabulary to learn from the items first, where the domain can; 0 takes its own.
         """
         out = Path(out)
         parent = cls._ancestor(begin_with, domain, size, family)
@@ -184,9 +223,19 @@ class Engine:
             raise UsageError(f"vae={vae}: that is a model of {before.domain.name}, not of {domain}")
         if config is not None and config.compile and family == "gan":
             raise UsageError("compile: a GAN's gradient penalties cannot be compiled; leave it out")
+        own = registry.domain(domain)
+        vocab = None
+        if vocabulary:
+            if not isinstance(own, Speaking):
+                raise UsageError(f"vocabulary: {domain} have a closed one; leave it out")
+            vocab = tuple(
+                own.vocabulary(islice(learned(domain, source, column, licence_tier), LEARNED_FROM), vocabulary)
+            )
+        elif base := before or parent:  # whoever builds on a model speaks as it does
+            vocab = base.config.vocab
         ready = (
             prepared_corpus(str(source))
-            if source in sources.CORPORA and not targets and share == 1 and not licence_tier
+            if source in sources.CORPORA and not vocabulary and not targets and share == 1 and not licence_tier
             else None
         )
         where = _device(device)
@@ -195,13 +244,13 @@ class Engine:
             if (group.rank > 0) == turn:
                 data = prepare(
                     domain, source, ready or out / "encoded", column=column, targets=targets, share=share,
-                    licence_tier=licence_tier, max_rejected=max_rejected, on_progress=on_encode,
+                    licence_tier=licence_tier, max_rejected=max_rejected, on_progress=on_encode, vocab=vocab,
                 )  # fmt: skip
             group.wait()
         config = config or TrainConfig()
         if not config.items:
             config = config.model_copy(update={"items": PASSES * len(data.encoded)})
-        vocab, fields, room = registry.domain(domain).spec.vocab, data.fields, _room(data.encoded)
+        vocab, fields, room = registry.domain(domain, vocab).spec.vocab, data.fields, _room(data.encoded)
         if parent:
             fields = same_scale(fields, parent.config.model.fields)
             room = max(room, parent.config.model.max_length)
@@ -221,6 +270,7 @@ class Engine:
         torch.manual_seed(config.seed)
         model = checkpoint.build(plan)
         if before is not None:
+            assert isinstance(before.model, VAE | GridVAE)
             families.take_over(model, before.model, data.encoded)
         for conditioner in (m for m in model.modules() if isinstance(m, Conditioner)):
             for name in data.encoded.meta.get("texts", ()):
@@ -272,6 +322,8 @@ class Engine:
 
     def save(self, target: Path) -> None:
         """Write a checkpoint folder, whole or not at all."""
+        if self.foreign:
+            raise UsageError(f"{self.name} stays in its own format; there is nothing to save")
         checkpoint.save(self.model, self.config, Path(target))
         self._path = Path(target)
 
@@ -394,7 +446,7 @@ class Engine:
             assert isinstance(begun, Begun)
             families.start(self.model, begun)  # what it cannot go on from is said before the work
             return begun
-        if not isinstance(self.model, Transformer):
+        if not isinstance(self.model, Transformer | Causal):
             raise UsageError(f"what is given is finished by a transformer; this model is a {self.config.family}")
         if not constrained:
             raise UsageError("what is given is kept by the constraint; leave the constraint on")
@@ -506,7 +558,7 @@ class Engine:
         on_device = self.device.type != "cpu"
         batch_size = min(max(batch_size, CHUNK), expect) if on_device else min(batch_size, -(-expect // workers))
         chunks = [(first, min(first + batch_size, limit)) for first in range(0, limit, batch_size)]
-        if on_device and task is not None:
+        if self.foreign or (on_device and task is not None):
             workers = 1  # what is given is finished beside the model: a process of its own would want the device too
         if workers == 1:
             for first, last in chunks:

@@ -19,6 +19,7 @@ from genesis.data.batches import collate
 from genesis.data.encoded import Encoded
 from genesis.decoding.constraint import SPECIALS
 from genesis.decoding.continuous import ContinuousDecoder
+from genesis.decoding.foreign import Causal, CausalDecoder, Painter, PainterDecoder
 from genesis.decoding.latent import LatentDecoder, Start
 from genesis.decoding.loop import Decoder
 from genesis.decoding.masked import MaskedDecoder
@@ -36,6 +37,7 @@ OVER_LATENTS = ("diffusion", "gan")  # what needs a VAE that was trained before
 WITH_LATENTS = ("vae", *OVER_LATENTS)
 GUIDED = ("transformer", "diffusion", "masked")  # what can extrapolate from unconditional to conditional
 WALKING = ("diffusion", "masked")  # what takes a number of steps
+AnyDecoder = Decoder | ContinuousDecoder | LatentDecoder | MaskedDecoder | PainterDecoder
 SEEN = 4_096  # items whose latents give the scale of a prior
 AT_ONCE = 256  # items encoded together
 
@@ -75,10 +77,9 @@ def shape(
     raise UsageError(f"family={family} needs no VAE; leave vae= out")
 
 
-def take_over(model: Model, vae: Model, corpus: Encoded) -> None:
+def take_over(model: Model, vae: VAE | GridVAE, corpus: Encoded) -> None:
     """Give a prior the weights of its VAE, and the scale of that one's latents on the corpus."""
     assert isinstance(model, LatentDiffusion | LatentGAN)
-    assert isinstance(vae, VAE | GridVAE)
     model.vae.load_state_dict(vae.state_dict())
     model.vae.fill_tables()
     model.measure(latents_of(vae, corpus, np.flatnonzero(~corpus.held_out)[:SEEN]))
@@ -96,7 +97,7 @@ def latents_of(vae: VAE | GridVAE, corpus: Encoded, rows: np.ndarray[tuple[int],
     return torch.cat(parts)
 
 
-def decoder(model: Model, vocab: int) -> Decoder | ContinuousDecoder | LatentDecoder | MaskedDecoder:
+def decoder(model: Model | Causal | Painter, vocab: int) -> AnyDecoder:
     """What draws from a model; of a transformer, recorded steps over slots where the kernels run, else the loop."""
     match model:
         case Transformer():
@@ -107,24 +108,33 @@ def decoder(model: Model, vocab: int) -> Decoder | ContinuousDecoder | LatentDec
             return Decoder(model, vocab)
         case MaskedDiffusion():
             return MaskedDecoder(model, vocab)
+        case Causal():
+            return CausalDecoder(model)
+        case Painter():
+            return PainterDecoder(model)
         case _:
             return LatentDecoder(model, vocab)
 
 
-def start(model: Model, begun: Begun) -> Start:
+def start(model: Model | Causal | Painter, begun: Begun) -> Start:
     """What a diffusion over grids goes on from; UsageError where this model cannot."""
-    if not isinstance(model, LatentDiffusion) or not isinstance(model.vae, GridVAE):
+    of = model.vae.config if isinstance(model, LatentDiffusion) else None
+    shape = model.shape if isinstance(model, Painter) else of.shape if isinstance(of, GridVAEConfig) else None
+    if shape is None:
         raise UsageError("what is given is gone on from by a diffusion over grids; this model is of another family")
-    of = model.vae.config
-    if tuple(begun.item.shape) != of.shape:
+    if isinstance(model, Painter) and not model.config.fields:
+        raise UsageError(f"{type(model.pipeline).__name__} goes on from nothing that is given; leave it out")
+    if tuple(begun.item.shape) != shape:
         raise UsageError(
             f"what is given is {'x'.join(map(str, begun.item.shape))} numbers, this model's items are "
-            f"{'x'.join(map(str, of.shape))} (height, width, channels)"
+            f"{'x'.join(map(str, shape))} (height, width, channels)"
         )
     tokens = begun.item.long().flatten() + len(SPECIALS)
     if begun.keep is None:
         return Start(tokens, begun.strength)
-    keep = begun.keep[..., None].expand(of.shape)
+    keep = begun.keep[..., None].expand(shape)
+    if not isinstance(of, GridVAEConfig):
+        return Start(tokens, begun.strength, keep.flatten())
     rows, columns = (n << of.halvings for n in of.cells)
     low, left = (rows - of.height) // 2, (columns - of.width) // 2
     whole = torch.ones(rows, columns, dtype=torch.bool)

@@ -71,15 +71,17 @@ def prepare(
     max_rejected: float = 0.1,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
+    vocab: Sequence[str] | None = None,
 ) -> Prepared:
     """Encode a file, or a corpus by name (or several: ``one+other``), into the folder ``target``.
 
     Every item gets all the properties of its domain, and the columns named in ``targets``: numbers as they are, text as
     categories. ``share`` keeps that part of the items, chosen by a stable hash, and ``licence_tier`` those whose
     licence allows at least as much. Rows that are no items are collected; InputError when they are more than
-    ``max_rejected`` of all. A folder that answers the same question is used again.
+    ``max_rejected`` of all. A folder that answers the same question is used again. ``vocab`` is what the domain shall
+    speak, where it is not its own.
     """
-    domain = registry.domain(domain_name)
+    domain = registry.domain(domain_name, vocab)
     allowed = _allowed(licence_tier)
     asked = {"source": str(source), "column": column, "targets": list(targets), "share": share}
     asked |= {"licence_tier": licence_tier} if licence_tier else {}
@@ -102,7 +104,7 @@ def prepare(
 
     def rows() -> Iterator[Row]:
         nonlocal seen
-        for part, reading in _encoded_parts(domain_name, domain, files, column, measured, share, workers):
+        for part, reading in _encoded_parts(domain, vocab, files, column, measured, share, workers):
             rejected.extend(reading.rejected)
             rejected.extend(part.rejected)
             seen += len(reading.items) + len(reading.rejected)
@@ -256,8 +258,8 @@ def _files(domain: Domain[Any], source: Path | str, allowed: Sequence[str]) -> t
 
 
 def _encoded_parts(
-    domain_name: str,
     domain: Domain[Any],
+    vocab: Sequence[str] | None,
     files: Sequence[Path],
     column: str | None,
     names: tuple[str, ...],
@@ -266,7 +268,7 @@ def _encoded_parts(
 ) -> Iterator[tuple[_Part, Reading]]:
     parts = (part for file in files for part in domain.read_parts(file, column))
     for _, part in zip(range(ALONE), parts, strict=False):
-        yield encode_part(domain_name, part, names, share), part
+        yield encode_part(domain.name, part, names, share, vocab), part
     from loky import ProcessPoolExecutor
 
     pool, count = None, workers or os.cpu_count() or 1
@@ -274,10 +276,10 @@ def _encoded_parts(
     try:
         for part in parts:
             if count == 1:
-                yield encode_part(domain_name, part, names, share), part
+                yield encode_part(domain.name, part, names, share, vocab), part
                 continue
             pool = pool or ProcessPoolExecutor(count)
-            waiting.append((pool.submit(encode_part, domain_name, part, names, share), part))
+            waiting.append((pool.submit(encode_part, domain.name, part, names, share, vocab), part))
             if len(waiting) >= 3 * count:
                 future, read = waiting.popleft()
                 yield future.result(), read
@@ -289,9 +291,11 @@ def _encoded_parts(
             pool.shutdown(kill_workers=True)
 
 
-def encode_part(domain_name: str, part: Reading, names: tuple[str, ...], share: float = 1.0) -> _Part:
+def encode_part(
+    domain_name: str, part: Reading, names: tuple[str, ...], share: float = 1.0, vocab: Sequence[str] | None = None
+) -> _Part:
     """Tokens and measured values of the chosen items of one part; runs in a worker process."""
-    domain = registry.domain(domain_name)
+    domain = registry.domain(domain_name, vocab)
     out = _Part([], [], [], [], [], [], [])
     for at, item in enumerate(part.items):
         key = domain.key(item)

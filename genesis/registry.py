@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from genesis.domain import Domain
+from genesis.domain import Domain, Speaking
 from genesis.errors import ResourceError, UsageError, suggest
 
 GROUP = "genesis.domains"
@@ -19,9 +20,25 @@ def domains() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
 
 
+def domain(name: str, vocab: Sequence[str] | None = None) -> Domain[Any]:
+    """The domain of a name; UsageError with near names, ResourceError when its libraries are missing.
+
+    One that can speak in other words speaks those of ``vocab``.
+    """
+    own = _domain(name)
+    if vocab is None or not isinstance(own, Speaking) or tuple(vocab) == own.spec.vocab:
+        return own
+    return _speaking(name, tuple(vocab))
+
+
 @cache
-def domain(name: str) -> Domain[Any]:
-    """The domain of a name; UsageError with near names, ResourceError when its libraries are missing."""
+def _speaking(name: str, vocab: tuple[str, ...]) -> Domain[Any]:
+    own: Speaking[Any] = _domain(name)  # type: ignore[assignment]
+    return own.speaking(vocab)
+
+
+@cache
+def _domain(name: str) -> Domain[Any]:
     found = domains()
     if name not in found:
         raise UsageError(f"unknown domain {name!r}; {suggest(name, found)}")

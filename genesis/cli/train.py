@@ -35,6 +35,7 @@ class Size(StrEnum):
     """The one dial of the network."""
 
     tiny = "tiny"
+    micro = "micro"
     mini = "mini"
     small = "small"
     base = "base"
@@ -78,7 +79,7 @@ NetworkSize = Annotated[
     flag(
         "--size",
         metavar="NAME",
-        help="Parameters: tiny 0.15 M, mini 2.6 M, small 5 M, base 16 M, large 90 M.",
+        help="Parameters: tiny 0.15 M, micro 0.9 M, mini 2.6 M, small 5 M, base 16 M, large 90 M.",
         panel=FIT,
     ),
 ]
@@ -115,6 +116,10 @@ LicenceTier = Annotated[
 MaxRejected = Annotated[
     float, flag("--max-rejected", metavar="X", min=0, max=1, help="Share of the rows that may be no items.", panel=FIT)
 ]
+Vocabulary = Annotated[
+    int,
+    flag("--vocabulary", metavar="N", min=0, help="Tokens to learn first, of text; 0 the domain's own.", panel=FIT),
+]
 Compile = Annotated[
     bool, flag("--compile", help="Compile the step: slow to start, then about twice as fast.", panel=FIT)
 ]
@@ -140,6 +145,7 @@ def train(
     share: Share = 1.0,
     licence_tier: LicenceTier = None,
     max_rejected: MaxRejected = 0.1,
+    vocabulary: Vocabulary = 0,
     compile: Compile = False,
     tensorboard: Tensorboard = False,
     device: Device = "auto",
@@ -180,6 +186,7 @@ def train(
                 licence_tier=licence_tier,
                 max_rejected=max_rejected,
                 begin_with=begin_with,
+                vocabulary=vocabulary,
                 device=device,
                 tensorboard=tensorboard,
                 on_progress=report,

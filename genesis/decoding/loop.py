@@ -51,6 +51,10 @@ class Decoder:
         self.dtype = dtype or fast_dtype(self.device)
         self.weights = Weights(model, self.dtype)
 
+    def net(self, values: Tensor, rows: int) -> Net:
+        """The network, ready for a batch of so many rows."""
+        return Net(self.weights, values, rows)
+
     @torch.inference_mode()
     def decode(
         self,
@@ -91,9 +95,9 @@ class Decoder:
         ended = torch.zeros(B, dtype=torch.bool, device=self.device)
         log_prob = torch.zeros(B, device=self.device)
         if several > 1:
-            net = Net(self.weights, torch.cat([one for _, one in sets]), several * B)
+            net = self.net(torch.cat([one for _, one in sets]), several * B)
         else:
-            net = Net(self.weights, sets[0][1][:1] if shared else sets[0][1], B)
+            net = self.net(sets[0][1][:1] if shared else sets[0][1], B)
         if prefix is not None:
             assert several == 1
             for place, x in enumerate(prefix[fill].to(self.device).unbind(1)):

@@ -29,6 +29,8 @@ from genesis.nn.conditioner import Conditioner, ConditionField
 # width, residual blocks, numbers of noise, condition width
 SIZES = {
     "tiny": (64, 2, 32, 32),
+    "micro": (256, 2, 64, 32),
+    "mini": (384, 3, 96, 48),
     "small": (512, 4, 128, 64),
     "base": (1_024, 4, 128, 128),
     "large": (2_048, 6, 256, 256),

@@ -28,6 +28,7 @@ from genesis.nn.conditioner import Conditioner, ConditionField
 # width of the finest level, residual blocks a level of the decoder (the encoder has one), K, condition width
 SIZES = {
     "tiny": (8, 1, 4, 16),
+    "micro": (16, 1, 16, 32),
     "mini": (24, 1, 16, 64),
     "small": (32, 1, 16, 64),
     "base": (64, 2, 16, 128),

@@ -19,10 +19,11 @@ from genesis.nn.block import Block, Modulation, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField, NumberField, embedding
 from genesis.ops import modulated_norm
 
-Size = Literal["tiny", "mini", "small", "base", "large"]
+Size = Literal["tiny", "micro", "mini", "small", "base", "large"]
 # width, depth, heads, key-value heads, feed-forward width, condition width, blocks that read before conditions enter
 SIZES: dict[str, tuple[int, int, int, int, int, int, int]] = {
     "tiny": (64, 2, 2, 1, 192, 32, 1),  # 0.17 M parameters with 272 tokens and 10 properties: tests
+    "micro": (128, 4, 4, 2, 352, 64, 1),  # 0.9 M: what a CPU core trains in an hour
     "mini": (192, 5, 6, 2, 512, 96, 1),  # 2.6 M: sequences of hundreds of tokens on one CPU core
     "small": (256, 6, 8, 2, 640, 128, 2),  # 5.0 M: the presets trained on two CPU cores
     "base": (384, 8, 6, 2, 1024, 192, 2),  # 16 M

@@ -24,7 +24,14 @@ from genesis.nn.conditioner import Conditioner, ConditionField, embedding
 from genesis.ops import modulated_norm
 
 # L, K, encoder depth
-LATENTS = {"tiny": (4, 16, 1), "mini": (8, 32, 3), "small": (8, 32, 4), "base": (12, 32, 6), "large": (16, 64, 8)}
+LATENTS = {
+    "tiny": (4, 16, 1),
+    "micro": (8, 32, 2),
+    "mini": (8, 32, 3),
+    "small": (8, 32, 4),
+    "base": (12, 32, 6),
+    "large": (16, 64, 8),
+}
 FREE_NATS = 0.25  # of each number: 64 nats for the 256 of a small model, where a MOSES molecule holds about 19
 ACTIVE = 0.01  # variance of a mean over items from which a number counts as used (Burda et al. 2016, section 5)
 FIRST_LOGVAR = -3.0

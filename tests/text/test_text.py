@@ -28,7 +28,7 @@ def engine() -> Engine:
     fields = (CategoryField(name="style", values=("plain", "verse")),)
     model = Transformer(TransformerConfig.of("tiny", 272, 120, fields)).eval()
     provenance = Provenance(corpus="none", licence="CC0", items=0)
-    return Engine(model, Config(domain="text", vocab=BYTES, model=model.config, provenance=provenance))
+    return Engine(model, Config(domain="text", vocab=BYTES.vocab, model=model.config, provenance=provenance))
 
 
 def texts(engine: Engine, count: int = 6, **given: str) -> list[str]:

@@ -47,6 +47,8 @@ class Images:
     def encode(self, item: Image) -> Tensor:
         import torch
 
+        if max(item.shape) > SIDE:
+            raise EncodeError(f"{item.shape[1]}x{item.shape[0]} pixels; a square of at most {SIDE}x{SIDE} is modelled")
         return torch.from_numpy(item.pixels.astype(np.int64))
 
     def decode(self, x: Tensor) -> Image | None:

@@ -15,7 +15,8 @@ from genesis.errors import EncodeError
 
 Pixels = NDArray[np.uint8]  # [H, W, C]
 
-SIDE = 64  # pixels of the largest image that is modelled
+SIDE = 64  # pixels of the largest image that is modelled here
+LARGEST = 1_024  # pixels of the largest that is an item: other libraries' models make such
 MAX_BYTES = 10 << 20  # of a file
 MAX_PIXELS = 16_000_000  # of a file, before it is unpacked
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # a parser for every format of Pillow is a door for every format
@@ -37,8 +38,8 @@ class Image:
         height, width, channels = pixels.shape
         if channels not in (1, 3):
             raise EncodeError(f"{channels} channels; an image has 1 (grey) or 3 (red, green, blue)")
-        if not 0 < height == width <= SIDE:
-            raise EncodeError(f"{width}x{height} pixels; a square of at most {SIDE}x{SIDE} is modelled")
+        if not 0 < height == width <= LARGEST:
+            raise EncodeError(f"{width}x{height} pixels; an image is a square of at most {LARGEST}x{LARGEST}")
         return cls(pixels.tobytes(), (height, width, channels), label, prompt)
 
     @property

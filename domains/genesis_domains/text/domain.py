@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genesis.domain import EOS, Asked, Label, Number, Reading, Rejected, Tokens
+from genesis.domain import EOS, Asked, Constraint, Label, Number, Reading, Rejected, Tokens
 from genesis.errors import EncodeError
-from genesis_domains.text.spelling import BYTES, PIECES, bytes_of, tokens_of
+from genesis_domains.text.spelling import BYTES, Spelling, learned
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from genesis.decoding.automaton import Automaton
     from genesis_domains.text.tasks import Writing
 
 # torch is imported where it is used: the processes that only read and write files start ten times as fast without it
@@ -46,11 +45,20 @@ class Text:
 
 
 class TextDomain:
-    """Texts as bytes."""
+    """Texts as bytes, or in another vocabulary."""
 
     name = "text"
-    spec = Tokens(BYTES, MAX_LENGTH)
     properties: Mapping[str, Number | Label] = PROPERTIES
+
+    def __init__(self, spelling: Spelling = BYTES) -> None:
+        self.spelling = spelling
+        self.spec = Tokens(spelling.vocab, MAX_LENGTH)
+
+    def vocabulary(self, items: Iterable[Text], size: int) -> tuple[str, ...]:
+        return learned((item.text for item in items), size)
+
+    def speaking(self, vocab: Sequence[str], split: Callable[[str], Sequence[int]] | None = None) -> TextDomain:
+        return TextDomain(Spelling(vocab, split))
 
     @property
     def given(self) -> Mapping[str, str]:
@@ -81,19 +89,24 @@ class TextDomain:
     def encode(self, item: Text) -> Tensor:
         import torch
 
-        tokens = tokens_of(item.check().text)
+        tokens = self.spelling.tokens_of(item.check().text)
         if len(tokens) > MAX_LENGTH:
-            raise EncodeError(f"{len(item.text):,} characters are {len(tokens):,} bytes; at most {MAX_LENGTH:,}")
+            raise EncodeError(f"{len(item.text):,} characters are {len(tokens):,} tokens; at most {MAX_LENGTH:,}")
         return torch.tensor(tokens, dtype=torch.int64)
 
     def decode(self, x: Tensor) -> Text | None:
         tokens = x.tolist()
-        if not tokens or not all(EOS < token < len(BYTES) for token in tokens):
+        if not all(EOS < token < len(self.spec.vocab) for token in tokens):
             return None
+        return self.text(tokens)
+
+    def text(self, tokens: Sequence[int]) -> Text | None:
+        """The text of the tokens, if it is UTF-8 and not empty."""
         try:
-            return Text(bytes_of(tokens).decode())
+            text = self.spelling.bytes_of(tokens).decode()
         except UnicodeDecodeError:
             return None
+        return Text(text) if text else None
 
     def key(self, item: Text) -> str:
         return item.text
@@ -117,21 +130,21 @@ class TextDomain:
                 yield Text(piece, item.style)
             at = last
 
-    def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Automaton:
+    def constraint(self, max_length: int, asked: Sequence[Mapping[str, Asked]] = ()) -> Constraint:
         return self.any_text
 
     @cached_property
-    def any_text(self) -> Automaton:
+    def any_text(self) -> Constraint:
         """The automaton of every text that is UTF-8 and not empty."""
-        from genesis.decoding.automaton import Automaton
+        from genesis.decoding.automaton import automaton
         from genesis.decoding.pattern import compiled
 
-        return Automaton(compiled("(?s).+"), PIECES)
+        return automaton(compiled("(?s).+"), self.spelling.pieces)
 
     def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
         from genesis_domains.text.tasks import task
 
-        return task(given, target)
+        return task(self, given, target)
 
     def parse(self, text: str) -> Text:
         return Text(text).check()

@@ -9,12 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from genesis.decoding.automaton import Automaton
+from genesis.decoding.automaton import Automaton, LazyAutomaton, automaton
 from genesis.decoding.pattern import compiled
 from genesis.errors import UsageError, suggest
 from genesis_domains.text import schema
-from genesis_domains.text.domain import MAX_LENGTH, Text
-from genesis_domains.text.spelling import PIECES, bytes_of, tokens_of
+from genesis_domains.text.domain import MAX_LENGTH, Text, TextDomain
 
 GIVEN = {
     "prompt": "TEXT: how it begins",
@@ -31,6 +30,7 @@ MOST = 1_000  # of one whose length is stated
 class Writing:
     """A ``genesis.domain.Task`` of one pass: what follows ``prompt`` matches ``pattern``."""
 
+    domain: TextDomain
     target: Mapping[str, Any]
     prompt: str = ""
     pattern: str = "(?s).*"
@@ -40,32 +40,28 @@ class Writing:
     def begin(self, index: int, seed: int) -> None:
         """Nothing but the prompt is known of any item."""
 
-    def constraint(self, turn: int, drafts: Sequence[Any], max_length: int) -> Automaton:
-        automaton, given = _automaton(self.prompt, self.pattern, self.name)
+    def constraint(self, turn: int, drafts: Sequence[Any], max_length: int) -> Automaton | LazyAutomaton:
+        made, given = _automaton(self.domain, self.prompt, self.pattern, self.name)
         if given + 2 > max_length:
             raise UsageError(
-                f"{self.name} takes {given:,} bytes, and this model has room for {max_length - 2:,} and one more; "
+                f"{self.name} takes {given:,} tokens, and this model has room for {max_length - 2:,} and one more; "
                 "shorten it"
             )
-        if automaton.need[0] + 1 > max_length:
+        if made.need[0] + 1 > max_length:
             raise UsageError(
-                f"{self.name}: the shortest text takes {automaton.need[0]:,} bytes, and this model has room for "
+                f"{self.name}: the shortest text takes {made.need[0]:,} tokens, and this model has room for "
                 f"{max_length - 1:,}; shorten it"
             )
-        return automaton
+        return made
 
     def join(self, turn: int, draft: Any, tokens: Sequence[int], max_length: int) -> Sequence[int]:
         return tokens
 
     def finish(self, draft: Sequence[int]) -> Text | None:
-        try:
-            text = bytes_of(draft).decode()
-        except UnicodeDecodeError:
-            return None
-        return Text(text) if text else None
+        return self.domain.text(draft)
 
 
-def task(given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
+def task(domain: TextDomain, given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
     """The request as a task; UsageError where it makes no sense."""
     unknown = next((name for name in given if name not in GIVEN), None)
     if unknown is not None:
@@ -85,7 +81,7 @@ def task(given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
     if length > MAX_LENGTH:
         raise UsageError(f"what is given takes {length:,} bytes; at most {MAX_LENGTH:,} are modelled. Shorten it")
     if "infill" in given:
-        return _infill(str(given["infill"]), target)
+        return _infill(domain, str(given["infill"]), target)
     pattern, name = "(?s).*", "the prompt"
     if "pattern" in given:
         pattern, name = str(given["pattern"]), f"pattern {given['pattern']!r:.80}"
@@ -93,12 +89,12 @@ def task(given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
         source = given["json_schema"]
         pattern = schema.of(source) if isinstance(source, Mapping) else schema.pattern(Path(source))
         name = "JSON schema"
-    made = Writing(target, prompt, pattern, name)
-    _automaton(prompt, pattern, name)  # what is wrong with it is said before anything is drawn
+    made = Writing(domain, target, prompt, pattern, name)
+    _automaton(domain, prompt, pattern, name)  # what is wrong with it is said before anything is drawn
     return made
 
 
-def _infill(text: str, target: Mapping[str, Any]) -> Writing:
+def _infill(domain: TextDomain, text: str, target: Mapping[str, Any]) -> Writing:
     pieces = GAP.split(text)
     parts, gaps = pieces[::2], [int(length or 0) for length in pieces[1::2]]
     if not gaps:
@@ -107,14 +103,14 @@ def _infill(text: str, target: Mapping[str, Any]) -> Writing:
         raise UsageError(f"infill: a gap of {max(gaps):,} characters; at most {MOST:,}")
     between = [f"(?s:.){{{n}}}" if n else f"(?s:.){{1,{LONGEST}}}" for n in gaps]
     pattern = "".join(gap + re.escape(part) for gap, part in zip(between, parts[1:], strict=True))
-    made = Writing(target, parts[0], pattern, "infill")
-    _automaton(made.prompt, pattern, made.name)
+    made = Writing(domain, target, parts[0], pattern, "infill")
+    _automaton(domain, made.prompt, pattern, made.name)
     return made
 
 
 @lru_cache(16)
-def _automaton(prompt: str, pattern: str, name: str) -> tuple[Automaton, int]:
+def _automaton(domain: TextDomain, prompt: str, pattern: str, name: str) -> tuple[Automaton | LazyAutomaton, int]:
     """The automaton, and how many tokens the prompt takes."""
-    given, machine = tokens_of(prompt), compiled(pattern, name)
+    given, machine = domain.spelling.tokens_of(prompt), compiled(pattern, name)
     machine = machine if given else machine.not_empty(name)  # no text is empty
-    return Automaton(machine, PIECES, given, name), len(given)
+    return automaton(machine, domain.spelling.pieces, given, name), len(given)
