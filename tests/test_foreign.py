@@ -172,7 +172,8 @@ def illustrator(unet, tmp_path_factory) -> Engine:
         )
     )  # fmt: skip
     pipeline = unet.StableDiffusionPipeline(
-        vae=vae, text_encoder=reader, tokenizer=tokenizer, unet=network, scheduler=unet.DDIMScheduler(steps_offset=1, clip_sample=False),
+        vae=vae, text_encoder=reader, tokenizer=tokenizer, unet=network,
+        scheduler=unet.DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder / "all")

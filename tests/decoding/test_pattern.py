@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genesis.decoding.automaton import Automaton
+from genesis.decoding.automaton import Automaton, LazyAutomaton, automaton
 from genesis.decoding.constraint import EOS
 from genesis.decoding.pattern import MOST, Machine, compiled, utf8
 from genesis.errors import UsageError
@@ -107,7 +107,7 @@ def test_the_same_but_the_empty_text() -> None:
 PIECES = [b"", b"", b"", b"a", b"b", b"ab", b"bc", "é".encode()[:1], "é".encode()[1:]]
 
 
-def walks(automaton: Automaton, room: int, rows: int = 64, seed: int = 0) -> list[list[int]]:
+def walks(automaton: Automaton | LazyAutomaton, room: int, rows: int = 64, seed: int = 0) -> list[list[int]]:
     """Random walks that must all come to an end in their room."""
     draws = torch.Generator().manual_seed(seed)
     state, out = automaton.start(rows, CPU), [list[int]() for _ in range(rows)]
@@ -157,3 +157,39 @@ def test_states_that_lead_nowhere_are_cut() -> None:
     assert machine.accepts.any()
     alive = np.flatnonzero(machine.after[0] >= 0)
     assert alive.tolist() == [ord("a"), ord("c")]
+
+
+EVERY = [b"", b"", b"", *(bytes((byte,)) for byte in range(256)), b"ab", b"abc", b"bc", "é".encode()]
+
+
+@pytest.mark.parametrize("pattern", ["(ab|é)*c?", "a*b{3}", "(abc)+|é{2}", "(?s).+"])
+@pytest.mark.parametrize("given", [(), (3 + ord("a"), 3 + ord("b"))])
+def test_rows_worked_out_when_needed_are_those_of_the_table(pattern: str, given: tuple[int, ...]) -> None:
+    """Where bytes are all tokens, the two differ only near the end of the room, where the lazy one counts bytes."""
+    machine = compiled(pattern)
+    table, lazy = Automaton(machine, EVERY, given), LazyAutomaton(machine, EVERY, given)
+    draws = torch.Generator().manual_seed(0)
+    state, other = table.start(16, CPU), lazy.start(16, CPU)
+    for _ in range(12):
+        allowed = table.allowed(state, 10_000)
+        assert (allowed == lazy.allowed(other, 10_000)).all()
+        token = torch.multinomial(allowed.float(), 1, generator=draws)[:, 0]
+        token = torch.where(token == EOS, allowed.int().argmax(1), token)
+        state, other = table.advance(state, token), lazy.advance(other, token)
+        going = token != EOS
+        state, other = state[going], other[going]
+        if not going.any():
+            break
+    for tokens in walks(lazy, 9):
+        text = b"".join(EVERY[token] for token in tokens)
+        start = b"".join(EVERY[token] for token in given)
+        assert text.startswith(start)
+        assert re.fullmatch(pattern, text[len(start) :].decode())
+
+
+def test_which_of_the_two_is_made() -> None:
+    assert isinstance(automaton(compiled("a"), EVERY), Automaton)
+    many = EVERY + [b"aa"] * 20_000
+    assert isinstance(automaton(compiled("a{400}b"), many), LazyAutomaton)
+    with pytest.raises(UsageError, match="does not spell every byte"):
+        LazyAutomaton(compiled("é"), [b"", b"", b"", b"a"])

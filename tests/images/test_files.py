@@ -154,7 +154,7 @@ def test_channels_that_are_not_modelled():
         opened(out.getvalue())
     with pytest.raises(EncodeError, match="2 channels"):
         Image.of(np.zeros((4, 4, 2), np.uint8))
-    with pytest.raises(EncodeError, match="4x5 pixels; a square"):
+    with pytest.raises(EncodeError, match="4x5 pixels; an image is a square"):
         Image.of(np.zeros((5, 4, 1), np.uint8))
 
 

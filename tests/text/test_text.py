@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import genesis
 from genesis.checkpoint import Config, Provenance
 from genesis.cli.app import run
 from genesis.engine import Engine
@@ -18,7 +19,7 @@ from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import CategoryField
 from genesis_domains.text import DOMAIN, files, schema
 from genesis_domains.text.domain import TRAINED, Text
-from genesis_domains.text.spelling import BYTES
+from genesis_domains.text.spelling import BYTES, learned
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +121,12 @@ def test_gaps_are_filled_and_what_stands_around_them_stays(engine):
     ("given_", "reason"),
     [
         ({"prompt": ""}, "prompt is empty"),
-        ({"prompt": "x" * 200}, "200 bytes, and this model has room for 118"),
+        ({"prompt": "x" * 200}, "200 tokens, and this model has room for 118"),
         ({"prompt": "x" * 1_000_000}, "1,000,000 bytes; at most 8,190"),
         ({"prompt": "half \ud800"}, "not UTF-8"),
         ({"pattern": "("}, "not a regular expression"),
         ({"pattern": "(x{900}){900}"}, "too large"),
-        ({"pattern": "a{150}"}, "the shortest text takes 150 bytes"),
+        ({"pattern": "a{150}"}, "the shortest text takes 150 tokens"),
         ({"pattern": "a", "infill": "[...]"}, "do not go together"),
         ({"infill": "no gap"}, "no gap"),
         ({"infill": "[...5000]"}, "at most 1,000"),
@@ -179,3 +180,34 @@ def test_the_command(engine, tmp_path, capsys):
     assert [row["asked_style"] for row in rows] == ["verse"] * 2
     assert run(["text", "--model", str(tmp_path / "tiny"), "--style", "vers", "-q"]) == 2
     assert "did you mean 'verse'" in capsys.readouterr().err
+
+
+VERSE = ["the cat sat on the mat", "the dog sat on the log", "the cat and the dog"] * 20
+
+
+def test_a_vocabulary_that_is_learned_spells_any_text_in_fewer_tokens():
+    pytest.importorskip("tokenizers", reason='pip install "genesis-engine[text]"')
+    vocab = learned(VERSE, 275)
+    assert len(vocab) == 275 == len(set(vocab))
+    assert vocab[: len(BYTES.vocab)] == BYTES.vocab
+    domain = DOMAIN.speaking(vocab)
+    for text in (VERSE[0], "a Käse, 🍎\n"):
+        tokens = domain.encode(Text(text))
+        assert domain.decode(tokens) == Text(text)
+        assert domain.spelling.bytes_of(tokens.tolist()) == text.encode()
+    assert len(domain.encode(Text(VERSE[0]))) < len(VERSE[0]) / 2
+    for wrong in (200, len(BYTES.vocab), 10**6):
+        with pytest.raises(UsageError, match="a learned one has"):
+            learned(VERSE, wrong)
+
+
+def test_a_model_is_trained_in_a_vocabulary_of_its_own(tmp_path):
+    pytest.importorskip("tokenizers", reason='pip install "genesis-engine[text]"')
+    (tmp_path / "verse.txt").write_text("\n\n".join(f"{line} {i}" for i, line in enumerate(VERSE)))
+    arguments = ["--size", "tiny", "--items", "60", "--vocabulary", "280", "--out", str(tmp_path / "run"), "--quiet"]
+    assert run(["train", "text", str(tmp_path / "verse.txt"), *arguments]) == 0
+    engine = genesis.load(tmp_path / "run")
+    assert len(engine.config.vocab) == 280 == len(engine.domain.spec.vocab)
+    hits = engine.generate(3, given={"prompt": "the cat", "pattern": "[ a-z]{3,9}"})
+    assert all(re.fullmatch("the cat[ a-z]{3,9}", item.text) for item in hits.items)
+    assert run(["train", "molecules", str(tmp_path / "verse.txt"), *arguments[2:]]) != 0

@@ -58,7 +58,7 @@ BYTES = Spelling((*SPECIALS, *(ALPHABET[byte] for byte in range(256))))
 
 
 def learned(texts: Iterable[str], size: int) -> tuple[str, ...]:
-    """A vocabulary of ``size`` tokens: all bytes, and what byte-pair encoding merges (Sennrich et al. 2016)."""
+    """A vocabulary of at most ``size`` tokens: all bytes, and what byte-pair encoding merges (Sennrich et al. 2016)."""
     if not len(BYTES.vocab) < size <= LARGEST:
         raise UsageError(f"vocabulary={size}: a learned one has {len(BYTES.vocab) + 1} to {LARGEST:,} tokens")
     try:
