@@ -27,6 +27,7 @@ ItemIn = TypeVar("ItemIn", contravariant=True)
 __all__ = [
     "BOS",
     "EOS",
+    "HOLE",
     "PAD",
     "SPECIALS",
     "Asked",
@@ -41,6 +42,7 @@ __all__ = [
     "Constraint",
     "Domain",
     "Evaluated",
+    "Gapped",
     "Grid",
     "Grouped",
     "Label",
@@ -254,6 +256,18 @@ class Task(Protocol):
 
     def finish(self, draft: Any) -> Any | None:
         """The item of a draft after the last pass."""
+        ...
+
+
+HOLE = -1  # a token that is open, in a template
+
+
+@runtime_checkable
+class Gapped(Protocol):
+    """A task that leaves holes in a sequence whose length is known: what a masked diffusion fills in any order."""
+
+    def template(self, index: int, seed: int, room: int) -> Sequence[int]:
+        """The sequence of an item, ``HOLE`` where a token is open; at most ``room`` tokens where it can choose."""
         ...
 
 

@@ -21,8 +21,9 @@ from genesis import checkpoint, families, registry
 from genesis.decoding.foreign import PainterDecoder
 from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoded
+from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
-from genesis.domain import Begun, Constrained, Constraint, Domain, Grid, Obeying, Speaking, Task
+from genesis.domain import Begun, Constrained, Constraint, Domain, Gapped, Grid, Obeying, Speaking, Task
 from genesis.targets import Targets
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ def obeying(domain: Domain[Any], drawn: Iterable[Drawn], request: Request, targe
 
 def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
     """:func:`draw_chunk` where a part is given: pass by pass, each with noise of its own; a draft that fails is out."""
+    if isinstance(engine.decoder, MaskedDecoder):
+        assert isinstance(task, Gapped)
+        items = torch.arange(first, last)
+        room = engine.model.config.max_length
+        templates = [task.template(index, request.seed, room) for index in range(first, last)]
+        values = targets.values(items, request.seed)
+        filled = engine.decoder.complete(templates, values, items, request.seed, request.rules, request.guidance)
+        return check(engine.domain, first, filled.cpu(), request.measure)
     room = engine.model.config.max_length
     drafts = {index: task.begin(index, request.seed) for index in range(first, last)}
     log_prob = dict.fromkeys(drafts, 0.0)

@@ -36,6 +36,7 @@ from genesis.domain import (
     Begun,
     Completing,
     Domain,
+    Gapped,
     Grid,
     Label,
     Reporting,
@@ -52,6 +53,7 @@ from genesis.models.denoiser import DiffusionConfig
 from genesis.models.gan import GANConfig
 from genesis.models.grid import GridVAE, GridVAEConfig
 from genesis.models.inheritance import inherit, same_scale
+from genesis.models.masked import MaskedDiffusion
 from genesis.models.transformer import SIZES, Size, Transformer
 from genesis.models.vae import VAE
 from genesis.nn.conditioner import CategoryField, Conditioner, NumberField
@@ -446,12 +448,19 @@ class Engine:
             assert isinstance(begun, Begun)
             families.start(self.model, begun)  # what it cannot go on from is said before the work
             return begun
-        if not isinstance(self.model, Transformer | Causal):
-            raise UsageError(f"what is given is finished by a transformer; this model is a {self.config.family}")
+        if not isinstance(self.model, Transformer | Causal | MaskedDiffusion):
+            raise UsageError(
+                f"what is given is finished by a transformer or a masked diffusion; this is a {self.config.family}"
+            )
         if not constrained:
             raise UsageError("what is given is kept by the constraint; leave the constraint on")
         task = self.domain.task(given, target or {})
         assert not isinstance(task, Begun)
+        if isinstance(self.model, MaskedDiffusion):
+            if not isinstance(task, Gapped):
+                raise UsageError("a masked diffusion fills gaps; for anything else that is given take a transformer")
+            task.template(0, 0, self.model.config.max_length)  # what it cannot be is said before the work
+            return task
         if isinstance(task, Weighing):
             task.weigh(self._nats, self.model.config.max_length - 1)
         return task

@@ -5,8 +5,11 @@ B  rows    T  positions    V  vocabulary    P  properties    S  steps
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from genesis import rng
 from genesis.decoding.constraint import PAD, Constraint
@@ -56,6 +59,28 @@ class MaskedDecoder:
         longest = max(1, int(length[:asked].max()))
         ended = log_prob.isfinite() & (length > 0)
         return Decoded(tokens[:asked, :longest], length[:asked], ended[:asked], log_prob[:asked])
+
+    def complete(
+        self,
+        templates: Sequence[Sequence[int]],
+        values: Tensor,
+        items: Tensor,
+        seed: int,
+        rules: Rules,
+        guidance: float,
+    ) -> Decoded:
+        """Sequences of which a part is given: negative tokens are open, and are filled in."""
+        asked, room = len(items), self.model.config.max_length
+        longest = max(map(len, templates))
+        if longest > room:
+            raise UsageError(f"a sequence of {longest:,} tokens; this model has room for {room:,}. Shorten it")
+        fill = torch.arange(bucket(asked)) % asked
+        rows = pad_sequence([torch.tensor(row) for row in templates], batch_first=True, padding_value=PAD)
+        length = torch.tensor([len(row) for row in templates])[fill].to(self.device)
+        start = torch.where(rows < 0, self.model.mask, rows)[fill].to(self.device)
+        values, items = values[fill].to(self.device), items[fill].to(self.device)
+        tokens, nats = self.fill(start, length, values, items, seed, rules, guidance)
+        return Decoded(tokens[:asked], length[:asked], nats[:asked].isfinite(), -nats[:asked])
 
     @torch.inference_mode()
     def fill(

@@ -15,6 +15,7 @@ from genesis.checkpoint import Config, Provenance
 from genesis.cli.app import run
 from genesis.engine import Engine
 from genesis.errors import EncodeError, InputError, UsageError
+from genesis.models.masked import MaskedConfig, MaskedDiffusion
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import CategoryField
 from genesis_domains.text import DOMAIN, files, schema
@@ -211,3 +212,26 @@ def test_a_model_is_trained_in_a_vocabulary_of_its_own(tmp_path):
     hits = engine.generate(3, given={"prompt": "the cat", "pattern": "[ a-z]{3,9}"})
     assert all(re.fullmatch("the cat[ a-z]{3,9}", item.text) for item in hits.items)
     assert run(["train", "molecules", str(tmp_path / "verse.txt"), *arguments[2:]]) != 0
+
+
+def test_a_masked_diffusion_fills_a_gap_by_what_stands_on_both_sides():
+    """Words of which the first letter follows from the last: what no model that reads from the left can know."""
+    torch.manual_seed(0)
+    model = MaskedDiffusion(MaskedConfig.of("tiny", 272, 16, ()))
+    words = [DOMAIN.encode(Text(word)) for word in ("xoo1", "yoo2")]
+    batch = torch.stack([torch.cat((torch.tensor([1]), words[i % 2], torch.tensor([2]))) for i in range(32)])
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.autograd.backward(model.loss(batch, torch.empty(32, 0)) / 32)
+        optimizer.step()
+    provenance = Provenance(corpus="none", licence="CC0", items=0)
+    config = Config(domain="text", family="masked", vocab=BYTES.vocab, model=model.config, provenance=provenance)
+    engine = Engine(model.eval(), config)
+    for template, word in (("[...1]oo1", "xoo1"), ("[...1]oo2", "yoo2"), ("x[...2]1", "xoo1")):
+        assert {item.text for item in engine.generate(1, given={"infill": template}, seed=1).items} == {word}
+    assert all(text.endswith("oo1") for text in texts(engine, 3, infill="[...]oo1"))
+    with pytest.raises(UsageError, match="fills gaps"):
+        engine.generate(1, given={"prompt": "x"})
+    with pytest.raises(UsageError, match="room for 16"):
+        engine.generate(1, given={"infill": "x[...100]"})

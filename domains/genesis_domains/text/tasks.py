@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from genesis.decoding.automaton import Automaton, LazyAutomaton, automaton
 from genesis.decoding.pattern import compiled
+from genesis.domain import HOLE
 from genesis.errors import UsageError, suggest
 from genesis_domains.text import schema
 from genesis_domains.text.domain import MAX_LENGTH, Text, TextDomain
@@ -61,6 +63,26 @@ class Writing:
         return self.domain.text(draft)
 
 
+@dataclass(frozen=True)
+class Filling(Writing):
+    """A ``genesis.domain.Gapped`` task too: parts that stay, and between them gaps, each of so many bytes (0: any)."""
+
+    parts: tuple[str, ...] = ()
+    gaps: tuple[int, ...] = ()
+
+    def template(self, index: int, seed: int, room: int) -> list[int]:
+        """A gap of no stated length takes up to half of ``LONGEST`` tokens, less where there is no room for them."""
+        spelling = self.domain.spelling
+        if max(map(len, spelling.pieces)) > 1 and any(self.gaps):
+            raise UsageError("infill: this model's tokens are not bytes, so a gap has no length; write [...]")
+        parts, draw = [spelling.tokens_of(part) for part in self.parts], random.Random(f"{seed}:{index}")
+        left = (room - sum(map(len, parts)) - sum(self.gaps)) // max(1, self.gaps.count(0))
+        out = parts[0]
+        for gap, part in zip(self.gaps, parts[1:], strict=True):
+            out += [HOLE] * (gap or draw.randint(1, max(1, min(left, LONGEST // 2)))) + part
+        return out
+
+
 def task(domain: TextDomain, given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
     """The request as a task; UsageError where it makes no sense."""
     unknown = next((name for name in given if name not in GIVEN), None)
@@ -103,7 +125,7 @@ def _infill(domain: TextDomain, text: str, target: Mapping[str, Any]) -> Writing
         raise UsageError(f"infill: a gap of {max(gaps):,} characters; at most {MOST:,}")
     between = [f"(?s:.){{{n}}}" if n else f"(?s:.){{1,{LONGEST}}}" for n in gaps]
     pattern = "".join(gap + re.escape(part) for gap, part in zip(between, parts[1:], strict=True))
-    made = Writing(domain, target, parts[0], pattern, "infill")
+    made = Filling(domain, target, parts[0], pattern, "infill", parts=tuple(parts), gaps=tuple(gaps))
     _automaton(domain, made.prompt, pattern, made.name)
     return made
 
