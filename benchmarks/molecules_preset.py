@@ -51,6 +51,13 @@ def rates(engine: Engine, drawn: Sequence[Drawn]) -> dict[str, float]:
     }
 
 
+def quality(engine: Engine, count: int = 1_000, **request: Any) -> float:
+    """Share of the draws that are distinct and have QED >= 0.6 and SA <= 4 (Lee et al. 2025, GenMol)."""
+    drawn = draw(engine, count, measure=("qed", "sa_score"), **request)
+    good = {d.key for d in drawn if d.key and float(d.measured["qed"]) >= 0.6 and float(d.measured["sa_score"]) <= 4}
+    return len(good) / count
+
+
 def calibration(
     engine: Engine, wanted: list[dict[str, float]], names: Sequence[str], temperature: float, guidance: float
 ) -> dict[str, float]:
@@ -108,6 +115,7 @@ def main() -> None:
         result[name] = rates(engine, drawn) | {"seconds": time.monotonic() - began}
         say(f"{name}: {result[name]}")
         if not constrained:
+            result["quality"] = quality(engine)
             result["moses"] = dict(engine.domain.evaluate([d.item for d in drawn], "moses", fetch.cached))
             say(f"moses: {result['moses']}")
     wanted = test_molecules(engine, arguments.targets)
