@@ -29,7 +29,7 @@ import genesis
 
 NAMES = 20  # to choose from
 NEW = 0.2  # share of the names that the scorer does not see
-STEPS, BATCH, RATE, HEAT = 900, 96, 2e-3, 0.1
+STEPS, BATCH, RATE, HEAT = 600, 64, 2e-3, 0.1
 DRAWS = 5  # choices of the nineteen others for each picture
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from genesis.data.encoded import Encoded
 from genesis.errors import CheckpointError
 from genesis.nn.conditioner import ConditionField, NumberField
+from genesis.nn.text import TextField
 
 PROFILES = "profiles.npy"
 KEPT = 20_000  # a megabyte for thirteen properties; four of them then find neighbours within 0.1 standard deviations
@@ -36,6 +37,7 @@ class Profiles:
         self.values = values
         self.scale = np.array([f.std if isinstance(f, NumberField) else 1.0 for f in fields], np.float32)
         self.labels = np.array([not isinstance(f, NumberField) for f in fields])
+        self.texts = np.array([isinstance(f, TextField) for f in fields], bool)
 
     @classmethod
     def sample(cls, corpus: Encoded, fields: Sequence[ConditionField], seed: int) -> Profiles | None:
@@ -68,9 +70,16 @@ class Profiles:
         np.save(folder / PROFILES, self.values)
 
     def fill(self, values: Tensor, u: Tensor) -> Tensor:
-        """``values [B, P]`` with NaN replaced from a near profile; ``u [B]`` in (0, 1) chooses among the nearest."""
+        """``values [B, P]`` with NaN replaced from a near profile; ``u [B]`` in (0, 1) chooses among the nearest.
+
+        A text is neither borrowed nor compared: its number is a place among the texts asked for. What goes with one is
+        not known, so nothing is borrowed where a text is all that is asked for.
+        """
         asked = values.numpy()
         given = ~np.isnan(asked[0])
+        if self.texts[given].any() and self.texts[given].all():
+            return values
+        given &= ~self.texts
         wanted, known = asked[:, given] / self.scale[given], self.values[:, given] / self.scale[given]
         numbers = ~self.labels[given]
         a, b = wanted[:, numbers], known[:, numbers]
@@ -84,4 +93,5 @@ class Profiles:
             close = np.flatnonzero(far[row] <= limit[row])  # labels alone leave many that are equally near
             close = close[np.lexsort((close, far[row, close]))]
             chosen[row] = close[int(draw * len(close))]
-        return torch.where(values.isnan(), torch.from_numpy(self.values[chosen]), values)
+        borrowed = torch.from_numpy(self.values[chosen]).masked_fill(torch.from_numpy(self.texts), torch.nan)
+        return torch.where(values.isnan(), borrowed, values)

@@ -9,6 +9,7 @@ import torch
 from genesis.data.encoded import Row, write
 from genesis.errors import CheckpointError
 from genesis.nn.conditioner import CategoryField, NumberField
+from genesis.nn.text import TextField
 from genesis.profiles import KEPT, NEAREST, PROFILES, Profiles
 from genesis.targets import Targets
 
@@ -109,3 +110,18 @@ def test_a_truncated_file_is_refused(tmp_path, profiles):
     file.write_bytes(file.read_bytes()[:1_000])
     with pytest.raises(CheckpointError, match="not readable as a numpy array"):
         Profiles.read(tmp_path, FIELDS)
+
+
+def test_a_text_is_neither_borrowed_nor_compared():
+    """Its number is a place among the texts of one request, and means another text in every other."""
+    fields = (FIELDS[0], TextField.of("prompt", ["a cat", "a dog"]), FIELDS[2])
+    rows = np.array([[1.0, 0, 1], [1.1, 1, 1], [-1.0, 0, 0], [-1.1, 1, 0]] * 4, np.float32)
+    known = Profiles(rows, fields)
+    filled = known.fill(torch.tensor([[1.0, NAN, NAN]]), torch.tensor([0.5]))
+    assert filled[0].isnan().tolist() == [False, True, False]
+    assert filled[0, 2] == 1
+    filled = known.fill(torch.tensor([[NAN, 1.0, 0.0]]), torch.tensor([0.5]))
+    assert filled[0, 1] == 1.0
+    assert filled[0, 0] < 0
+    alone = torch.tensor([[NAN, 1.0, NAN]])
+    assert known.fill(alone, torch.tensor([0.5]))[0].isnan().tolist() == [True, False, True]
