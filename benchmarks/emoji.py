@@ -129,7 +129,8 @@ def main() -> None:
     scorer = trained(pictures, of, sorted(set(whole) - set(new)))
     with torch.inference_mode():
         real = torch.cat([scorer(x) for x in pictures.split(512)])
-    held = np.fromfile(Path(options.model) / "encoded" / "held_out.u8", np.uint8)
+    flags = Path(options.model) / "encoded" / "held_out.u8"  # beside a run; a preset has none
+    held = np.fromfile(flags, np.uint8) if flags.exists() else np.zeros(0, np.uint8)
     asked = [(style, name) for name in new for style in sorted(of[name])]
     asked = [asked[i] for i in np.random.default_rng(options.seed).permutation(len(asked))[: options.count]]
     rows = [of[name][style] for style, name in asked]
