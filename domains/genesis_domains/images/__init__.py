@@ -3,5 +3,3 @@
 from genesis_domains.images.domain import Images
 
 DOMAIN = Images()
-
-__all__ = ["DOMAIN", "Images"]

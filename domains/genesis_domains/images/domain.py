@@ -79,8 +79,7 @@ class Images:
             theirs = np.array([others[i].pixels for i in columns]).reshape(len(columns), -1)
             for row in rows:
                 mine = items[row].pixels.reshape(1, -1)
-                apart = np.maximum(mine, theirs) - np.minimum(mine, theirs)  # of bytes, without a wider type
-                out[row, columns] = 1 - apart.mean(1) / 255
+                out[row, columns] = 1 - (np.maximum(mine, theirs) - np.minimum(mine, theirs)).mean(1) / 255
         return out
 
     def task(self, given_: Mapping[str, Any], target: Mapping[str, Any]) -> Begun:

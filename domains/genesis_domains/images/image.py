@@ -17,8 +17,7 @@ Pixels = NDArray[np.uint8]  # [H, W, C]
 
 SIDE = 64  # pixels of the largest image that is modelled here
 LARGEST = 1_024  # pixels of the largest that is an item: other libraries' models make such
-MAX_BYTES = 10 << 20  # of a file
-MAX_PIXELS = 16_000_000  # of a file, before it is unpacked
+MAX_BYTES, MAX_PIXELS = 10 << 20, 16_000_000  # of a file, before it is unpacked
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # a parser for every format of Pillow is a door for every format
 GREY, COLOUR = ("1", "L"), ("RGB", "RGBA", "P", "LA", "PA")
 
