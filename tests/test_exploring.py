@@ -125,7 +125,7 @@ def test_a_map_is_of_different_items_about_their_middle(engine: Engine, tmp_path
         (lambda e: e.explore(2), "count=2: a map needs at least 3 items"),
         (lambda e: e.encode([]), "no items to encode"),
         (lambda e: e.decode(torch.zeros(2, 3)), r"latents of shape \(2, 3\); this model's are \[N, 4, 16\]"),
-        (lambda e: e.complete("[*:1]C", 2), "finished by a transformer; this model is a vae"),
+        (lambda e: e.complete("[*:1]C", 2), "finished by a transformer or a masked diffusion; this is a vae"),
     ],
 )
 def test_what_cannot_be_meant(engine: Engine, call: object, message: str) -> None:

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_part_of_the_corpus_is_bad_input(call: Call, tmp_path:
 
 def test_preparing_what_is_not_here_names_the_fetch(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     molecules = SimpleNamespace(name="molecules", properties={})
-    monkeypatch.setattr(registry, "domain", lambda name: molecules)
+    monkeypatch.setattr(registry, "domain", lambda name, vocab=None: molecules)
     done = call("data", "prepare", "zinc250k")
     assert done.code == 4
     assert "corpus 'zinc250k' is not here; run `genesis data fetch zinc250k`" in done.err
