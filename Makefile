@@ -23,7 +23,7 @@ demo: $(STAMP) ## 64 molecules with qed near 0.9 and logp between 2 and 3, into 
 	@echo "demo/hits.png   the same, drawn"
 
 test: lint ## style, types, floors, then every test that is neither slow nor needs a network
-	@$(PY) -m pytest
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP) ## style, types and floors alone
 	@echo "ruff" && $(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet .

@@ -62,7 +62,7 @@ def test_a_trained_toy_reaches_its_entropy() -> None:
     model = MaskedDiffusion(SHAPE)
     rows = framed([word for word, p in WORDS.items() for _ in range(round(64 * p))])
     adam = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(400):
+    for _ in range(600):
         adam.zero_grad()
         (model.loss(rows, torch.empty(64, 0)) / 64).backward()
         adam.step()
