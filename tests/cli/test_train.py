@@ -89,7 +89,10 @@ def test_too_many_bad_rows_are_bad_input(call: Call, asked: dict[str, Any]) -> N
     [
         ("words", "Missing argument 'SOURCE'"),
         ("words library.csv", "Missing option '--out' / '-o'"),
-        ("words library.csv --out m --size huge", "'huge' is not one of 'tiny', 'micro', 'mini', 'small', 'base', 'large'"),
+        (
+            "words library.csv --out m --size huge",
+            "'huge' is not one of 'tiny', 'micro', 'mini', 'small', 'base', 'large'",
+        ),
         ("words library.csv --out m --learning-rate nan", "'--learning-rate'"),
         ("words library.csv --out m --items -1", "'--items'"),
         ("words library.csv --out m --max-rejected 2", "'--max-rejected'"),
