@@ -50,8 +50,12 @@ def put(path: Path, data: str | bytes) -> Path:
         ("x.sdf", b"\n\n", r"x.sdf holds no molecules"),
         ("x.csv", "smiles\nC\n".encode("utf-16"), r"x.csv is UTF-16 text; save it as UTF-8"),
         ("x.csv.gz", b"smiles\nC\n", r"x.csv.gz is called .gz but does not begin like one"),
-        ("x.smi.gz", gzip.compress(b"CCO\n" * 99)[:-9], r"x.smi.gz is damaged or cut short: Compressed file ended"),
-        ("x.smi.gz", gzip.compress(b"CCO\n" * 99)[:30] + b"zz" * 9, r"x.smi.gz is damaged or cut short"),
+        (
+            "x.smi.gz",
+            gzip.compress(b"CCO\n" * 99, mtime=0)[:-9],
+            r"x.smi.gz is damaged or cut short: Compressed file ended",
+        ),
+        ("x.smi.gz", gzip.compress(b"CCO\n" * 99, mtime=0)[:30] + b"zz" * 9, r"x.smi.gz is damaged or cut short"),
         ("x.smi.xz", lzma.compress(b"CCO\n" * 99)[:-9], r"x.smi.xz is damaged or cut short"),
         ("x.smi.bz2", bz2.compress(b"CCO\n" * 99)[:-9], r"x.smi.bz2 is damaged or cut short"),
         (
