@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from genesis.engine import Engine
 
 GREEDY = Rules(temperature=0)
-NEAR = (0.35, 0.7, 1.4)  # deviations of the draws about a step, in deviations of the prior, until one is a new item
-DRAWS = 32  # of them, where the likeliest sequence is no new item
+NEAR = (0.35, 0.7, 1.4)  # deviations of the draws about a step, in those of the prior, where it is no new item itself
+DRAWS = 32  # at each of them, until one is a new item
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # deviations about an item at which its analogues are looked for
 ROUNDS = 16  # of DRAWS at each width
 
@@ -90,21 +90,18 @@ def interpolate(engine: Engine, a: str, b: str, steps: int, seed: int = 0) -> Hi
     positions = [0.0]
     for number in range(1, steps - 1):
         t = number / (steps - 1)
-        middle, fresh = (z_a + t * (z_b - z_a))[None], []
-        for width in NEAR:
-            jitter = width * rng.normal(seed, torch.arange(DRAWS) + number * DRAWS, 0, middle.numel())
-            others = middle + jitter.view(DRAWS, *middle.shape[1:])
-            candidates = decode(engine, torch.cat((middle, others)), GREEDY)
+        middle = (z_a + t * (z_b - z_a))[None]
+        noise = rng.normal(seed, torch.arange(DRAWS) + number * DRAWS, 0, middle.numel()).view(DRAWS, *middle.shape[1:])
+        for width in (0.0, *NEAR):  # the point itself, then what lies about it
+            candidates = decode(engine, middle + width * noise if width else middle, GREEDY)
             drawn += len(candidates)
             fresh = [c for c in candidates if c is not None and engine.domain.key(c) not in taken | set(found)]
             if fresh:
                 break
-        if not fresh:
+        else:
             continue
-        chosen = fresh[0]
-        if candidates[0] is not chosen:  # among draws, the one that lies between
-            to_a, to_b = near.similarity(ends, fresh)
-            chosen = fresh[int(((1 - t) * to_a + t * to_b).argmax())]
+        to_a, to_b = near.similarity(ends, fresh)
+        chosen = fresh[int(((1 - t) * to_a + t * to_b).argmax())]
         found[engine.domain.key(chosen)] = chosen
         positions.append(t)
     found[engine.domain.key(ends[1])] = ends[1]

@@ -23,8 +23,8 @@ from genesis.nn.block import Block, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField, embedding
 from genesis.ops import modulated_norm
 
-# L, K, encoder depth. As many vectors as a molecule has tokens: to look one place on at a constant distance is learned
-# soon, to fold five tokens into a vector is not (84.5 against 6.1 % exact after as long a training, docs/log.md)
+# L, K, encoder depth. About as many vectors as a molecule has tokens: measured for micro alone, where (40, 8)
+# reconstructs at 3.9 nats a molecule after 200,000 shown and (8, 32) at 9.0 (docs/log.md)
 LATENTS = {
     "tiny": (4, 16, 1),
     "micro": (40, 8, 2),
