@@ -53,6 +53,7 @@ __all__ = [
     "Reading",
     "Rejected",
     "Reporting",
+    "Respelled",
     "Screened",
     "Speaking",
     "Task",
@@ -409,6 +410,15 @@ class Augmented(Protocol[Item]):
     """A domain whose items training sees in another form: cut to a length, or as several variants."""
 
     def augment(self, item: Item) -> Iterable[Item]: ...
+
+
+@runtime_checkable
+class Respelled(Protocol[ItemIn]):
+    """A domain whose items can be written in several orders, of which ``encode`` gives one."""
+
+    def spellings(self, item: ItemIn, count: int) -> Sequence[Tensor]:
+        """At most ``count`` other sequences ``[T]`` that decode to the same item; always the same ones."""
+        ...
 
 
 @runtime_checkable

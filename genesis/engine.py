@@ -61,6 +61,7 @@ from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
 from genesis.targets import Target, Targets
 from genesis.train import Progress, TrainConfig
+from genesis.train.folder import shown
 from genesis.train.group import join
 
 TRAINING_KEYS = "training_keys.npy"  # beside the weights: what novelty is asked of
@@ -197,6 +198,7 @@ class Engine:
         max_rejected: float = 0.1,
         begin_with: Path | str | None = None,
         vocabulary: int = 0,
+        spellings: int = 1,
         device: str = "auto",
         tensorboard: bool = False,
         on_encode: OnProgress | None = None,
@@ -217,6 +219,7 @@ class Engine:
             config: length and settings of the run; by default ten passes over the items.
             begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
             vocabulary: tokens of a vocabulary to learn from the items first, where the domain can; 0 takes its own.
+            spellings: orders in which each item is written, where the domain has several; the first is the usual one.
         """
         out = Path(out)
         parent = cls._ancestor(begin_with, domain, size, family)
@@ -237,7 +240,12 @@ class Engine:
             vocab = base.config.vocab
         ready = (
             prepared_corpus(str(source))
-            if source in sources.CORPORA and not vocabulary and not targets and share == 1 and not licence_tier
+            if source in sources.CORPORA
+            and not vocabulary
+            and not targets
+            and share == 1
+            and not licence_tier
+            and spellings == 1
             else None
         )
         where = _device(device)
@@ -247,10 +255,11 @@ class Engine:
                 data = prepare(
                     domain, source, ready or out / "encoded", column=column, targets=targets, share=share,
                     licence_tier=licence_tier, max_rejected=max_rejected, on_progress=on_encode, vocab=vocab,
+                    spellings=spellings,
                 )  # fmt: skip
             group.wait()
         config = config or TrainConfig()
-        if not config.items:
+        if not config.items and not config.minutes:
             config = config.model_copy(update={"items": PASSES * len(data.encoded)})
         vocab, fields, room = registry.domain(domain, vocab).spec.vocab, data.fields, _room(data.encoded)
         if parent:
@@ -284,7 +293,7 @@ class Engine:
         train.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
         provenance = Provenance(
             corpus=data.encoded.meta["corpus"], licence=data.encoded.meta["licence"], items=len(data.encoded),
-            items_seen=config.items, seed=config.seed, genesis=genesis.__version__, torch=torch.__version__,
+            items_seen=shown(out), seed=config.seed, genesis=genesis.__version__, torch=torch.__version__,
             device=where.type, trained=date.today().isoformat(),
         )  # fmt: skip
         if parent:

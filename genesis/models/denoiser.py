@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -153,6 +153,12 @@ class OverLatents(nn.Module):
         """Leave the VAE and the scale of its latents out of what is trained."""
         for p in (*self.vae.parameters(), self.mean, self.std):
             p.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Only the prior trains: the VAE leaves nothing out."""
+        super().train(mode)
+        self.vae.eval()
+        return self
 
     @torch.no_grad()
     def measure(self, z: Tensor) -> None:

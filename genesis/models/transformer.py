@@ -91,6 +91,7 @@ class Transformer(nn.Module):
         d = config.dim
         self.embed = embedding(config.vocab, d)
         self.position = embedding(config.max_length, d)
+        self.drop = nn.Dropout(0.0)
         self.conditioner = Conditioner(config.fields, config.cond_dim)
         self.blocks = nn.ModuleList(
             Block(d, config.heads, config.kv_heads, config.ff_dim, None if i < config.reading else config.cond_dim)
@@ -147,7 +148,7 @@ class Transformer(nn.Module):
         if most < T:
             raise UsageError(f"a sequence of {T} tokens; this network was made for at most {most}")
         modulations, gain, shift = self.modulations(values)
-        x = x + self.position.weight[:T]
+        x = self.drop(x + self.position.weight[:T])
         cos, sin = self.cos[:T], self.sin[:T]
         branch: Tensor | None = None
         gate = v = None

@@ -52,6 +52,7 @@ class Block(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
         self.up = nn.Linear(dim, 2 * ff_dim, bias=False)
         self.down = nn.Linear(ff_dim, dim, bias=False)
+        self.drop = nn.Dropout(0.0)  # of each branch; a training sets the share
         self.modulate = None if cond_dim is None else nn.Linear(cond_dim, 6 * dim)
         if self.modulate is not None:  # every block starts unconditioned: gain 1, shift 0, gate 1
             nn.init.zeros_(self.modulate.weight)
@@ -97,8 +98,9 @@ class Block(nn.Module):
         else:
             q, k, v = (t.transpose(1, 2) for t in split_heads(qkv, self.heads, cos, sin, QK_EPS))
             a = _seeing(q, k, v, keep).transpose(1, 2).flatten(2)
-        x, y = modulated_norm(x, self.out(a), m.gate_a, m.gain_f, m.shift_f)
-        return x, self.feed_forward(y)
+        x, y = modulated_norm(x, self.drop(self.out(a)), m.gate_a, m.gain_f, m.shift_f)
+        branch = self.drop(self.feed_forward(y))
+        return x, branch
 
 
 def _seeing(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:

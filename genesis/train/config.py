@@ -13,12 +13,16 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     items: int = Field(default=0, ge=0)  # items to show, counted with repetition; 0: ten passes over the corpus
+    minutes: float = Field(
+        default=0.0, ge=0
+    )  # time after which the run ends, the rate having fallen by then; 0: no limit
     batch_tokens: int = Field(default=8_192, ge=64)
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run
     final: float = Field(default=0.01, ge=0, le=1)  # learning rate at the end, as a share of the highest
     weight_decay: float = Field(default=0.05, ge=0, le=10)
     clip: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # share of a branch's numbers that a step leaves out
     ema: float = Field(default=0.998, ge=0, lt=1)
     unconditional: float = Field(default=0.2, ge=0, le=1)  # share of items that lose every condition
     complete: float = Field(default=0.4, ge=0, le=1)  # share that keeps all: what a target filled from a profile asks

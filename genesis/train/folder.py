@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KEEP = 2  # complete checkpoints kept: the last, and one to fall back to
 # a run may be made longer or shorter, and saved more or less often
-FREE = {("config", "items"), ("config", "every"), ("config", "compile")}
+FREE = {("config", "items"), ("config", "minutes"), ("config", "every"), ("config", "compile")}
 KINDS = ("model", "average", "optimizer")
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # kind -> name -> tensor
@@ -172,6 +172,11 @@ class RunFolder:
             raise CheckpointError(
                 f"{step}: this run was begun with other settings ({'; '.join(changed)}); use them or another --out"
             )
+
+
+def shown(path: Path) -> int:
+    """Items that a finished run has shown."""
+    return int(json.loads((path / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])["items"])
 
 
 def _locked(path: Path) -> int:

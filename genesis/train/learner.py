@@ -59,6 +59,8 @@ class Learner:
     def __init__(self, model: nn.Module, config: TrainConfig, group: Group, shard: bool = False) -> None:
         self.config, self.group = config, group
         self.model = (copy.deepcopy(model) if shard else model).to(group.device).train()
+        for drop in (module for module in self.model.modules() if isinstance(module, nn.Dropout)):
+            drop.p = config.dropout
         self.objective = Objective(self.model)
         self.layout = Sharded(group) if shard else Repeated(group)
         together = self.layout.place(self.objective)

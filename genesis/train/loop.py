@@ -58,7 +58,7 @@ def train(
         shard: split weights, gradients and moments over the processes (FSDP2) instead of repeating them in each (DDP).
     """
     index, watched = np.flatnonzero(~corpus.held_out), np.flatnonzero(corpus.held_out)[:WATCHED]
-    if config.items == 0:
+    if config.items == 0 and not config.minutes:
         raise UsageError("items=0 leaves the length of the run to Engine.train; say how many items to show")
     if len(index) == 0:
         raise GenesisError("every item of the corpus is held out; give more than a handful of items")
@@ -67,6 +67,8 @@ def train(
     about = {name: corpus.meta.get(name) for name in ("corpus", "items", "tokens", "vocab_hash", "properties")}
     settings = {"config": config.model_dump(), "corpus": about}
     group = join(device or torch.device("cpu"))
+    if config.minutes and group.world > 1:
+        raise UsageError("minutes: the clocks of several processes do not agree; say how many items to show")
     if shard and group.world == 1:
         raise UsageError("shard needs several processes; start them with torchrun")
     with (
@@ -84,18 +86,21 @@ def train(
         window = _Window(state)
         lengths = corpus.lengths[index]
         batches = epochs(lengths, corpus.longest, config.batch_tokens, config.seed, state.epoch, state.position)
-        while state.items < config.items:
+        clock = _Clock(config, state)
+        done = clock.done(state)
+        while done < 1:
             state.epoch, state.position, chosen = next(batches)
             batch = collate(corpus, index[chosen], config.batch_tokens, group.world)
             kept = drop_conditions(batch.values, config.seed, state.step, config.unconditional, config.complete)
             batch = Batch(batch.tokens, kept)
-            rate = learning_rate(state.items / config.items, config)
-            learner.pace(state.items / config.items)
+            rate = learning_rate(done, config)
+            learner.pace(done)
             window.losses.append(learner.step(batch, state.step, rate))
             state.step += 1
             state.position += 1
             state.items += len(chosen)
-            last = state.items >= config.items
+            done = clock.done(state)
+            last = done >= 1
             stopping = False
             if last or group.device.type == "cpu" or state.step % LOOK == 0:
                 _stop_if_hopeless(learner, state)
@@ -148,6 +153,18 @@ class Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+class _Clock:
+    """How far a run is: the share of its items that were shown, or of its time that is over, whichever is more."""
+
+    def __init__(self, config: TrainConfig, state: State) -> None:
+        self.config, self.began = config, time.monotonic() - state.seconds
+
+    def done(self, state: State) -> float:
+        shown = state.items / self.config.items if self.config.items else 0.0
+        over = (time.monotonic() - self.began) / (60 * self.config.minutes) if self.config.minutes else 0.0
+        return min(1.0, max(shown, over))
 
 
 class _Window:

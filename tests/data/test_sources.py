@@ -54,7 +54,7 @@ def test_published_numbers() -> None:
 
 def test_get_suggests_near_names() -> None:
     assert get("moses") is CORPORA["moses"]
-    with pytest.raises(UsageError, match=r"no corpus 'mose'; did you mean 'moses'\? known: chemnet, fashion-mnist, "):
+    with pytest.raises(UsageError, match=r"no corpus 'mose'; did you mean 'moses'\? known: chemnet, emoji, "):
         get("mose")
 
 

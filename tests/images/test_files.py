@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import tarfile
 import time
 import zipfile
 import zlib
@@ -193,9 +194,62 @@ def test_idx_files_become_lines(tmp_path):
     items = files.read(tmp_path / "test.jsonl").items
     assert [item.label for item in items] == ["Ankle boot", "T-shirt/top"]
     assert np.array_equal(items[1].pixels[..., 0], pixels[1])
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="not an IDX file"):
-        corpora.idx(tmp_path / "train-images-idx3-ubyte")
+        corpora.idx(b"PK\x03\x04")
+
+
+def package(target, contents):
+    """An archive of npm: everything lies in ``package/``."""
+    with tarfile.open(target, "w:gz") as archive:
+        for name, data in contents.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return target
+
+
+def test_emoji_of_several_packages_become_lines_with_prompts(tmp_path):
+    """Styles whose file names disagree about fe0f; a sign without a picture, and a picture without a sign."""
+    red, blue = (Image.of(np.full((64, 64, 3), colour, np.uint8)) for colour in ((255, 0, 0), (0, 0, 255)))
+    data = [
+        {"hexcode": "2764-FE0F", "label": "red heart", "group": 0},
+        {"hexcode": "1F1E6", "label": "regional indicator A"},
+        {"hexcode": "1F499", "label": "blue heart", "group": 8},
+    ]
+    groups = {"groups": [{"order": 0, "message": "smileys & emotion"}, {"order": 8, "message": "symbols"}]}
+    members = {
+        "a": package(
+            tmp_path / "a.tgz", {"img/twitter/64/2764-fe0f.png": red.png(), "img/twitter/64/1f40c.png": red.png()}
+        ),
+        "b": package(
+            tmp_path / "b.tgz", {"assets/2764.png": red.png(), "assets/1f499.png": blue.png(), "README.md": b""}
+        ),
+        "c": package(
+            tmp_path / "c.tgz",
+            {"en/data.json": json.dumps(data).encode(), "en/messages.json": json.dumps(groups).encode()},
+        ),
+    }
+    DOMAIN.build("emoji", members, tmp_path)
+    items = files.read(tmp_path / "all.jsonl").items
+    assert [(item.prompt, item.label) for item in items] == [
+        ("twemoji emoji of red heart", "smileys & emotion"),
+        ("fluent3d emoji of red heart", "smileys & emotion"),
+        ("fluent3d emoji of blue heart", "symbols"),
+    ]
+    assert all(item.shape == (32, 32, 3) for item in items)
+    assert items[2].pixels[0, 0].tolist() == [0, 0, 255]
+
+
+def test_mnist_is_read_out_of_its_package(tmp_path):
+    pixels = np.arange(784, dtype=np.uint8)
+    contents = {}
+    for stem in ("train", "t10k"):
+        contents[f"data/{stem}-images-idx3-ubyte"] = b"\0\0\x08\x03" + struct.pack(">III", 1, 28, 28) + pixels.tobytes()
+        contents[f"data/{stem}-labels-idx1-ubyte"] = b"\0\0\x08\x01" + struct.pack(">I", 1) + bytes([7])
+    DOMAIN.build("mnist", {"x": package(tmp_path / "x.tgz", contents)}, tmp_path)
+    (item,) = files.read(tmp_path / "train.jsonl").items
+    assert item.label == "7"
+    assert item.data == pixels.tobytes()
 
 
 def test_a_target_that_cannot_be_written(tmp_path):

@@ -93,7 +93,7 @@ class Images:
         workers: int | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> list[Rejected]:
-        corpora.build(files, target)
+        corpora.build(corpus, files, target)
         return []
 
     def evaluate(

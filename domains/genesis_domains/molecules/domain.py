@@ -54,6 +54,12 @@ class Molecules:
             raise EncodeError(f"{item.smiles}: {len(tokens)} tokens; at most {MAX_LENGTH} are modelled")
         return torch.tensor([IDS[token] for token in tokens], dtype=torch.int64)
 
+    def spellings(self, item: Molecule, count: int) -> list[Tensor]:
+        import torch
+
+        written = (tokenize(text) for text in item.random_kekule(count))
+        return [torch.tensor([IDS[token] for token in tokens]) for tokens in written if len(tokens) <= MAX_LENGTH]
+
     def decode(self, x: Tensor) -> Molecule | None:
         tokens = x.tolist()
         if not all(EOS < token < len(VOCAB) for token in tokens):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,17 @@ class Molecule:
         SMILES has a Kekulé structure is a matching problem over the whole ring system. EncodeError where RDKit cannot
         read the SMILES that it wrote, which happens to rings of odd atoms that it calls aromatic.
         """
+        return str(Chem.MolToSmiles(self._kekulized(), kekuleSmiles=True))
+
+    def random_kekule(self, count: int) -> list[str]:
+        """At most ``count`` SMILES of the same form in other orders of the atoms; always the same ones."""
+        mol = self._kekulized()
+        texts = Chem.MolToRandomSmilesVect(
+            mol, count, randomSeed=1 + crc32(self.smiles.encode()) % 2**30, kekuleSmiles=True
+        )
+        return [text for text in dict.fromkeys(texts) if text != self.kekule()]
+
+    def _kekulized(self) -> Chem.Mol:
         parsed = _parsed(self.smiles)  # the canonical atom order makes the choice of structure repeatable
         if parsed is None:
             raise EncodeError(f"{self.smiles}: RDKit writes this SMILES but cannot read it")
@@ -96,7 +108,7 @@ class Molecule:
             Chem.Kekulize(mol, clearAromaticFlags=True)
         except Chem.KekulizeException as error:
             raise EncodeError(f"{self.smiles}: RDKit finds no Kekulé structure of what it has read") from error
-        return str(Chem.MolToSmiles(mol, kekuleSmiles=True))
+        return mol
 
     def graph(self) -> Graph:
         """Atoms and bonds as arrays (``torch_geometric``'s ``edge_index`` layout)."""
