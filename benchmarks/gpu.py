@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -137,7 +138,13 @@ def _start(step: Step) -> subprocess.Popen[str]:
     if not step.name.startswith(("time", "decode", "whole")):
         environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     return subprocess.Popen(
-        step.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+        step.command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        start_new_session=True,
     )
 
 
@@ -147,7 +154,7 @@ def _end(child: subprocess.Popen[str], limit: float, since: float) -> dict[str, 
         out, err = child.communicate(timeout=limit)
         said = "" if child.returncode == 0 else f"ended with {child.returncode}: {_last(err)}"
     except subprocess.TimeoutExpired:
-        child.kill()
+        os.killpg(child.pid, signal.SIGKILL)  # its workers too: they would hold the pipes open for ever
         out, err = child.communicate()
         said = f"stopped after {limit:.0f} s"
     rows = []

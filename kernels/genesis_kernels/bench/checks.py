@@ -51,9 +51,13 @@ def differences(names: Sequence[str], found: Sequence[Tensor], expected: Sequenc
 
 
 def repeated(run: Callable[[], Sequence[Tensor]]) -> list[str]:
-    """Whether every run gives the bits of the first."""
-    first = [t.clone() for t in run()]
-    changed = sum(not all(map(torch.equal, first, run())) for _ in range(REPEATS - 1))
+    """Whether every run gives the bits of the first; NaN, which equals nothing, has bits too."""
+
+    def bits() -> list[Tensor]:
+        return [t.detach().clone().contiguous().view(torch.uint8) for t in run()]
+
+    first = bits()
+    changed = sum(not all(map(torch.equal, first, bits())) for _ in range(REPEATS - 1))
     return [f"{changed} of {REPEATS - 1} repetitions gave other bits"] if changed else []
 
 
