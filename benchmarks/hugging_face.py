@@ -1,9 +1,10 @@
-"""The same network behind Hugging Face's ``generate``: the opponent of the molecules-a-second figure.
+"""The same network behind Hugging Face's ``generate``: the opponent of the figures of items a second.
 
 Weights, blocks and attention are ours; the loop, the cache and the sampling are theirs, so that the ratio measures the
 loop and nothing else. The faster of float32 and bfloat16, and the faster of two batch sizes, stands for it.
 
     python benchmarks/hugging_face.py [--count 4096] [--json]
+    python benchmarks/hugging_face.py --model music --count 64 --batch 64
 
     B  batch    T  new tokens    D  width
 """
@@ -74,7 +75,7 @@ class Wrapped(PreTrainedModel, GenerationMixin):
 
 
 def hugging_face(model: str, count: int, batch: int, dtype: torch.dtype) -> dict[str, float]:
-    """Molecules a second of their loop, parse, canonical form and duplicates included."""
+    """Items a second of their loop, parse, canonical form and duplicates included."""
     engine = genesis.load(model, "cpu")
     config = Config(vocab_size=engine.model.config.vocab, num_hidden_layers=engine.model.config.depth)
     wrapped = Wrapped(config, engine.model, dtype).eval()
@@ -103,7 +104,7 @@ def hugging_face(model: str, count: int, batch: int, dtype: torch.dtype) -> dict
 
 
 def ours(model: str, count: int, constrained: bool, workers: int | None) -> dict[str, float]:
-    """Molecules a second of ``generate``, the start of its worker processes included."""
+    """Items a second of ``generate``, the start of its worker processes included."""
     engine = genesis.load(model, "cpu")
     engine.generate(64, measure=())
     began = time.perf_counter()
@@ -116,12 +117,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="molecules")
     parser.add_argument("--count", type=int, default=4096)
+    parser.add_argument("--batch", type=int, nargs="+", default=[256, 1024], help="sizes that theirs may choose from")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = {
         f"Hugging Face {str(dtype)[6:]} batch {batch}": hugging_face(arguments.model, arguments.count, batch, dtype)
         for dtype in dict.fromkeys((torch.float32, fast_dtype(torch.device("cpu"))))  # bf16 where the CPU has it
-        for batch in (256, 1024)
+        for batch in arguments.batch
     }
     best = max(row["a_second"] for row in rows.values())
     rows["genesis, no constraint"] = ours(arguments.model, arguments.count, False, None)
@@ -131,7 +133,7 @@ def main() -> None:
         print(json.dumps({"cores": os.cpu_count(), "torch": torch.__version__, "rows": rows}))
         return
     for name, row in rows.items():
-        print(f"{name:36} {row['a_second']:7.0f} valid unique molecules a second   {row['a_second'] / best:5.2f}x")
+        print(f"{name:36} {row['a_second']:7.2f} valid unique items a second   {row['a_second'] / best:5.2f}x")
 
 
 if __name__ == "__main__":

@@ -51,11 +51,10 @@ from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.denoiser import DiffusionConfig
 from genesis.models.gan import GANConfig
-from genesis.models.grid import GridVAE, GridVAEConfig
+from genesis.models.grid import GridVAEConfig
 from genesis.models.inheritance import inherit, same_scale
 from genesis.models.masked import MaskedDiffusion
 from genesis.models.transformer import SIZES, Size, Transformer
-from genesis.models.vae import VAE
 from genesis.nn.conditioner import CategoryField, Conditioner, NumberField
 from genesis.prepare import KEYS, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -215,7 +214,7 @@ class Engine:
             licence_tier: train only on items whose licence allows at least as much as free, sharealike, gpl, ...
             size: the one dial of the network: tiny, small, base, large.
             family: transformer, vae, diffusion, gan or masked.
-            vae: the VAE over whose latents a diffusion or a GAN is trained: a folder or a name.
+            vae: the VAE over whose latents a diffusion or a GAN is trained, or a model that is: a folder or a name.
             config: length and settings of the run; by default ten passes over the items.
             begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
             vocabulary: tokens of a vocabulary to learn from the items first, where the domain can; 0 takes its own.
@@ -281,7 +280,6 @@ class Engine:
         torch.manual_seed(config.seed)
         model = checkpoint.build(plan)
         if before is not None:
-            assert isinstance(before.model, VAE | GridVAE)
             families.take_over(model, before.model, data.encoded)
         for conditioner in (m for m in model.modules() if isinstance(m, Conditioner)):
             for name in data.encoded.meta.get("texts", ()):

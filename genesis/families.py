@@ -51,13 +51,16 @@ def shape(
     vae: Config | None,
     grid: tuple[int, int, int] | None = None,
 ) -> ModelConfig:
-    """The config of a new model for sequences of ``room`` positions; ``vae`` is the checkpoint's that a prior needs.
+    """The config of a new model for sequences of ``room`` positions.
+
+    ``vae`` is the checkpoint's that a prior needs: of a VAE, or of another prior over one.
 
     ``grid``: rows, columns and numbers at a place, where the items are grids.
     """
     if grid and family not in WITH_LATENTS:
         raise UsageError(f"family={family} writes sequences, and these items are grids; take {', '.join(WITH_LATENTS)}")
-    match family, vae.model if vae else None:
+    of = vae.model if vae else None
+    match family, of.vae if isinstance(of, DiffusionConfig | GANConfig) else of:
         case "vae", None if grid:
             return GridVAEConfig.of(size, vocab - len(SPECIALS), grid, fields)
         case "transformer", None:
@@ -77,9 +80,11 @@ def shape(
     raise UsageError(f"family={family} needs no VAE; leave vae= out")
 
 
-def take_over(model: Model, vae: VAE | GridVAE, corpus: Encoded) -> None:
-    """Give a prior the weights of its VAE, and the scale of that one's latents on the corpus."""
+def take_over(model: Model, before: Model | Causal | Painter, corpus: Encoded) -> None:
+    """Give a prior the weights of a VAE, or of another prior's, and the scale of its latents on the corpus."""
     assert isinstance(model, LatentDiffusion | LatentGAN)
+    vae = before.vae if isinstance(before, LatentDiffusion | LatentGAN) else before
+    assert isinstance(vae, VAE | GridVAE)
     model.vae.load_state_dict(vae.state_dict())
     model.vae.fill_tables()
     model.measure(latents_of(vae, corpus, np.flatnonzero(~corpus.held_out)[:SEEN]))

@@ -57,6 +57,27 @@ def test_missing_cells_are_absent_conditions(tmp_path):
     assert np.isnan(made.encoded.values[2, columns[1]])
 
 
+def test_an_item_is_written_in_several_orders(tmp_path):
+    """Other sequences of the same molecules with the same values, held out together; and always the same ones."""
+    molecules = ["C[C@H](N)C(=O)Oc1ccc2[nH]ccc2c1", "C[N+](C)(C)CC(=O)[O-]", "C", *ALCOHOLS[:20]]
+    source = write(tmp_path / "a.csv", [f"{s},1,x" for s in molecules])
+    made, again = (prepare("molecules", source, tmp_path / n, workers=w, spellings=4) for n, w in (("e", 1), ("f", 2)))
+    encoded = made.encoded
+    texts = [encoded.tokens[a:b] for a, b in zip(encoded.offsets, encoded.offsets[1:], strict=False)]
+    found = [Molecule.from_smiles("".join(VOCAB[t] for t in text)).smiles for text in texts]
+    assert list(dict.fromkeys(found)) == [Molecule.from_smiles(s).smiles for s in molecules]
+    assert found.count(Molecule.from_smiles(molecules[0]).smiles) == 4
+    assert found.count("C") == 1  # there is one way to write it
+    assert len({bytes(text) for text in texts}) == len(texts)
+    for smiles in set(found):
+        rows = [i for i, one in enumerate(found) if one == smiles]
+        assert (encoded.values[rows] == encoded.values[rows[0]]).all()
+        assert len({bool(encoded.held_out[i]) for i in rows}) == 1
+    assert np.array_equal(encoded.tokens, again.encoded.tokens)
+    with pytest.raises(UsageError, match="spellings=2: text are written in one order"):
+        prepare("text", source, tmp_path / "g", spellings=2)
+
+
 def test_the_same_question_is_answered_once(source, tmp_path):
     first = prepare("molecules", source, tmp_path / "e", workers=1)
     stamp = (tmp_path / "e" / "tokens.u16").stat().st_mtime_ns

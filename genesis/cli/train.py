@@ -87,7 +87,13 @@ OfFamily = Annotated[
     Family, flag("--family", metavar="NAME", help="transformer, vae, diffusion, gan or masked.", panel=FIT)
 ]
 Vae = Annotated[
-    str | None, flag("--vae", metavar="FOLDER", help="The VAE that a diffusion or a GAN is trained over.", panel=FIT)
+    str | None,
+    flag(
+        "--vae",
+        metavar="FOLDER",
+        help="The VAE that a diffusion or a GAN is trained over, or a model that is.",
+        panel=FIT,
+    ),
 ]
 Items = Annotated[
     int, flag("--items", metavar="N", min=0, help="Training items to show, repeats counted; 0 ten passes.", panel=FIT)

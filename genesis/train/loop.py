@@ -108,7 +108,7 @@ def train(
             keep = last or stopping or state.step % config.every == 0
             if keep or window.age() > PATIENCE:
                 held_out = learner.held_out(watch) if keep and watch and not stopping else None
-                progress = window.report(state, rate, held_out, learner.figures())
+                progress = window.report(state, clock.seconds(), rate, held_out, learner.figures())
                 folder.log(progress)  # before the checkpoint: a run that goes on from it then misses no line
                 if keep:
                     folder.save(learner.tensors(), state)
@@ -161,9 +161,13 @@ class _Clock:
     def __init__(self, config: TrainConfig, state: State) -> None:
         self.config, self.began = config, time.monotonic() - state.seconds
 
+    def seconds(self) -> float:
+        """Of all parts of the run together."""
+        return time.monotonic() - self.began
+
     def done(self, state: State) -> float:
         shown = state.items / self.config.items if self.config.items else 0.0
-        over = (time.monotonic() - self.began) / (60 * self.config.minutes) if self.config.minutes else 0.0
+        over = self.seconds() / (60 * self.config.minutes) if self.config.minutes else 0.0
         return min(1.0, max(shown, over))
 
 
@@ -172,14 +176,16 @@ class _Window:
 
     def __init__(self, state: State) -> None:
         self.losses: list[Tensor] = []
-        self.items, self.seconds, self.began = state.items, state.seconds, time.monotonic()
+        self.items, self.began = state.items, time.monotonic()
 
     def age(self) -> float:
         return time.monotonic() - self.began
 
-    def report(self, state: State, rate: float, held_out: float | None, figures: Mapping[str, float]) -> Progress:
+    def report(
+        self, state: State, seconds: float, rate: float, held_out: float | None, figures: Mapping[str, float]
+    ) -> Progress:
         age = max(1e-9, self.age())
-        state.seconds = self.seconds + age
+        state.seconds = seconds
         losses = torch.stack(self.losses)
         losses = losses[losses.isfinite()]
         return Progress(

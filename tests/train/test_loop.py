@@ -19,7 +19,7 @@ from genesis.data.batches import collate, drop_conditions, epochs
 from genesis.data.encoded import Row, write
 from genesis.errors import GenesisError, UsageError
 from genesis.models.transformer import Transformer
-from genesis.train import learning_rate, loop, train
+from genesis.train import folder, learning_rate, loop, train
 from genesis.train.config import averaging
 
 
@@ -40,6 +40,39 @@ class Failing(Transformer):
             if self.seen - 1 in self.bad:
                 return loss * float("nan")
         return loss
+
+
+def test_a_run_ends_in_time_and_its_rate_with_it(corpus, new_model, config, tmp_path, monkeypatch):
+    """A clock that goes on by a second whenever it is read."""
+    clock = iter(range(10_000))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
+    train(new_model(), corpus, config(items=0, minutes=1.0, every=1), tmp_path)
+    found = lines(tmp_path)
+    assert 5 < len(found) < 60
+    rates = [line["learning_rate"] for line in found]
+    assert rates.index(max(rates)) < len(rates) // 2
+    assert rates[-1] < 0.2 * max(rates)
+    assert folder.shown(tmp_path) == found[-1]["items"]
+    before = (tmp_path / "log.jsonl").read_text()
+    train(new_model(), corpus, config(items=0, minutes=1.0, every=1), tmp_path)
+    assert (tmp_path / "log.jsonl").read_text() == before  # its time is over
+
+
+def test_items_end_a_run_before_its_time(corpus, new_model, config, tmp_path):
+    train(new_model(), corpus, config(items=40, minutes=60.0), tmp_path)
+    assert 40 <= folder.shown(tmp_path) < 200
+    with pytest.raises(UsageError, match="items=0 leaves the length"):
+        train(new_model(), corpus, config(items=0), tmp_path / "none")
+
+
+def test_dropout_is_in_training_alone(corpus, new_model, config, tmp_path):
+    whole, thinned = (train(new_model(), corpus, config(dropout=p), tmp_path / str(p)) for p in (0.0, 0.5))
+    assert any(not torch.equal(a, b) for a, b in zip(whole.parameters(), thinned.parameters(), strict=True))
+    assert not any(module.training for module in thinned.modules())
+    again = train(new_model(), corpus, config(dropout=0.5), tmp_path / "again")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), thinned.parameters(), strict=True))
+    share = [(line["loss"], line["held_out"]) for line in lines(tmp_path / "0.5") if line["held_out"]]
+    assert share[-1][0] > lines(tmp_path / "0.0")[-1]["loss"]  # half of each branch is missing
 
 
 def test_it_takes_the_steps_that_are_written_here(corpus, new_model, config, tmp_path, tensors):
