@@ -54,7 +54,7 @@ def repeated(run: Callable[[], Sequence[Tensor]]) -> list[str]:
     """Whether every run gives the bits of the first; NaN, which equals nothing, has bits too."""
 
     def bits() -> list[Tensor]:
-        return [t.detach().clone().contiguous().view(torch.uint8) for t in run()]
+        return [t.detach().clone().reshape(-1).view(torch.uint8) for t in run()]
 
     first = bits()
     changed = sum(not all(map(torch.equal, first, bits())) for _ in range(REPEATS - 1))
