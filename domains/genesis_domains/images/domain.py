@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genesis.domain import Begun, Grid, Label, Reading, Rejected, Text
 from genesis.errors import EncodeError, InputError
 from genesis_domains.images import corpora, files, given
-from genesis_domains.images.image import SIDE, Image
+from genesis_domains.images.image import SIDE, Image, draw_sheet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +108,4 @@ class Images:
         return evaluate(items, reference, corpus)
 
     def picture(self, items: Sequence[Image], captions: Sequence[str], target: Path) -> None:
-        from genesis_domains.images import picture
-
-        picture.draw(items, target)
+        draw_sheet(items, target)

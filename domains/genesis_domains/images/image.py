@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ SIDE = 64  # pixels of the largest image that is modelled here
 LARGEST = 1_024  # pixels of the largest that is an item: other libraries' models make such
 MAX_BYTES, MAX_PIXELS = 10 << 20, 16_000_000  # of a file, before it is unpacked
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # a parser for every format of Pillow is a door for every format
+GAP = 2  # pixels between two images of a sheet
 GREY, COLOUR = ("1", "L"), ("RGB", "RGBA", "P", "LA", "PA")
 
 
@@ -101,3 +105,16 @@ def unpacked(picture: Pil.Image, side: int | None, channels: int | None) -> Pixe
 
 def channels_of(picture: Pil.Image) -> int:
     return 1 if picture.mode in GREY else 3
+
+
+def draw_sheet(items: Sequence[Image], target: Path) -> None:
+    """A sheet as near to a square as it goes, a row after the other; one image is a file of its own numbers."""
+    if len(items) == 1:
+        items[0].pil().save(target)
+        return
+    columns = math.ceil(math.sqrt(len(items)))
+    side = max(max(item.shape[:2]) for item in items) + GAP
+    sheet = Pil.new("RGB", (columns * side + GAP, math.ceil(len(items) / columns) * side + GAP), "white")
+    for i, item in enumerate(items):
+        sheet.paste(item.pil(), (GAP + i % columns * side, GAP + i // columns * side))
+    sheet.save(target)
