@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -126,9 +127,14 @@ class Run:
                 self.record(step.name, {"ok": False, "seconds": 0, "said": "left out: no time for it"})
             else:
                 started.append((step, time.monotonic(), _start(step)))
-        for step, since, child in started:
-            limit = max(1.0, min(step.limit, self.left()) - (time.monotonic() - since))
-            self.record(step.name, _end(child, limit, since))
+        try:
+            for step, since, child in started:
+                limit = max(1.0, min(step.limit, self.left()) - (time.monotonic() - since))
+                self.record(step.name, _end(child, limit, since))
+        finally:  # a Ctrl-C does not reach what is a session of its own
+            for *_, child in started:
+                if child.returncode is None:
+                    _stop(child)
 
 
 def _start(step: Step) -> subprocess.Popen[str]:
@@ -154,7 +160,7 @@ def _end(child: subprocess.Popen[str], limit: float, since: float) -> dict[str, 
         out, err = child.communicate(timeout=limit)
         said = "" if child.returncode == 0 else f"ended with {child.returncode}: {_last(err)}"
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)  # its workers too: they would hold the pipes open for ever
+        _stop(child)
         out, err = child.communicate()
         said = f"stopped after {limit:.0f} s"
     rows = []
@@ -167,6 +173,12 @@ def _end(child: subprocess.Popen[str], limit: float, since: float) -> dict[str, 
     if refused is not None:
         said = said or str(refused.get("refused") or json.dumps(refused.get("wrong")))[:400]
     return {"ok": not said and bool(rows), "seconds": time.monotonic() - since, "said": said, "rows": rows}
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    """End a process and its workers, which would hold its pipes open for ever."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _last(err: str) -> str:

@@ -28,6 +28,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from genesis.models.transformer import Transformer, TransformerConfig
+from genesis.nn.block import leave_out
 
 VOCAB, WARMUP, FINAL, AVERAGE = 272, 100, 0.05, 0.995
 
@@ -79,9 +80,7 @@ def main() -> None:
     torch.manual_seed(asked.seed)
     config = TransformerConfig(vocab=VOCAB, max_length=budget.block, fields=(), cond_dim=16, **budget.shape)
     model = Transformer(config).to(budget.device)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
+    leave_out(model, dropout)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
     wide = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim < 2]

@@ -59,8 +59,8 @@ def shape(
     """
     if grid and family not in WITH_LATENTS:
         raise UsageError(f"family={family} writes sequences, and these items are grids; take {', '.join(WITH_LATENTS)}")
-    of = vae.model if vae else None
-    match family, of.vae if isinstance(of, DiffusionConfig | GANConfig) else of:
+    model = vae.model if vae else None
+    match family, model.vae if isinstance(model, DiffusionConfig | GANConfig) else model:
         case "vae", None if grid:
             return GridVAEConfig.of(size, vocab - len(SPECIALS), grid, fields)
         case "transformer", None:

@@ -316,15 +316,14 @@ def encode_part(
                 x = domain.encode(variant)
                 grid = isinstance(domain.spec, Grid)
                 tokens = (domain.spec.tokens(x) if isinstance(domain.spec, Grid) else x).numpy().astype(np.uint16)
-                written = [tokens]
-                if spellings > 1 and isinstance(domain, Respelled):
-                    written += [t.numpy().astype(np.uint16) for t in domain.spellings(variant, spellings - 1)]
                 key, measured = domain.key(variant), domain.describe(variant, names)
-                for tokens in written:
-                    out.tokens.append(tokens)
+                held = _is_held_out(domain, item, key)
+                others = domain.spellings(variant, spellings - 1) if isinstance(domain, Respelled) else ()
+                for sequence in (tokens, *(t.numpy().astype(np.uint16) for t in others)):
+                    out.tokens.append(sequence)
                     out.shapes.append(list(x.shape) if grid else [])
                     out.measured.append(measured)
-                    out.held_out.append(_is_held_out(domain, item, key))
+                    out.held_out.append(held)
                     out.keys.append(key)
                     out.kept.append(at)
         except EncodeError as error:

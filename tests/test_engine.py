@@ -19,6 +19,7 @@ from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
 from genesis.targets import Targets
+from genesis.train import TrainConfig
 from genesis_domains.molecules.smiles import IDS, VOCAB
 
 FIELDS = (
@@ -167,7 +168,7 @@ def test_train_on_a_file_and_ask_for_its_column(tmp_path):
     rows = [f"{'C' * n}O,{n}" for n in range(1, 25)] + ["c1ccccc1C(=O)N,7", "not a molecule,3"]
     source = tmp_path / "library.csv"
     source.write_text("SMILES,pic50\n" + "\n".join(rows) + "\n")
-    config = genesis.engine.TrainConfig(items=200, batch_tokens=256, precision="fp32", every=5)
+    config = TrainConfig(items=200, batch_tokens=256, precision="fp32", every=5)
     engine = Engine.train("molecules", source, tmp_path / "run", targets=["pic50"], size="tiny", config=config)
     assert "pic50" in engine.properties
     assert "stereo_centers" not in engine.properties  # it never varies here, so it cannot be asked for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -54,6 +55,19 @@ def test_steps_fail_alone_and_are_written_at_once(script, tmp_path):
     assert steps["hang"]["said"].startswith("stopped after")
     assert steps["refused"]["said"] == "left out: red check is not green"
     assert not list(tmp_path.glob("*.draft"))
+
+
+WORKER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+
+
+@pytest.mark.parametrize("after", ["time.sleep(60)", "print('{}', flush=True)"])
+def test_a_worker_does_not_outlive_its_step(script, tmp_path, after):
+    """It would hold the pipes of a step that was stopped, or that has ended, and the run would wait for it."""
+    run = script.Run(tmp_path / "results.json")
+    began = time.monotonic()
+    run.together([script.Step("step", python(WORKER + after), 3)])
+    assert time.monotonic() - began < 20
+    assert run.results["steps"]["step"]["said"].startswith("stopped after")
 
 
 def test_what_does_not_fit_the_time_is_left_out(script, tmp_path, monkeypatch):

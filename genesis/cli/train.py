@@ -189,7 +189,7 @@ def train(
 
     def report(progress: Progress) -> None:
         if not quiet:
-            streams.note(f"genesis: {line(progress, items)}")
+            streams.note(f"genesis: {line(progress, items, minutes)}")
 
     try:
         with streams.Progress(quiet) as encoding:
@@ -225,7 +225,7 @@ def train(
     streams.show(str(out))
 
 
-def line(progress: Progress, items: int) -> str:
+def line(progress: Progress, items: int, minutes: float = 0.0) -> str:
     """``step 1,500, 120,000 of 1,000,000 items, loss 0.812, held out 0.799, 812 items a second, 18 min 4 s left``."""
     parts = [
         f"step {progress.step:,}",
@@ -234,7 +234,9 @@ def line(progress: Progress, items: int) -> str:
     parts += [f"loss {progress.loss:.4f}"] if progress.loss is not None else ["no loss was finite"]
     parts += [f"held out {progress.held_out:.4f}"] if progress.held_out is not None else []
     parts.append(f"{progress.items_per_second:,.0f} items a second")
-    left = items - progress.items
-    if left > 0 and progress.items_per_second > 0:
-        parts.append(f"{duration(left / progress.items_per_second)} left")
+    left = [60 * minutes - progress.seconds] if minutes else []
+    if items and progress.items_per_second > 0:
+        left.append((items - progress.items) / progress.items_per_second)
+    if left and min(left) > 0:
+        parts.append(f"{duration(min(left))} left")
     return ", ".join(parts)

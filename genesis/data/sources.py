@@ -104,7 +104,7 @@ class Corpus:
     @property
     def folder(self) -> str:
         """Its folder in the cache: another version is another folder."""
-        return "-".join([self.name, *dict.fromkeys(p.version[:12] for p in self.packages)])
+        return "-".join([self.name, *(p.version[:12] for p in self.packages)])
 
 
 def get(name: str) -> Corpus:

@@ -99,8 +99,14 @@ class Block(nn.Module):
             q, k, v = (t.transpose(1, 2) for t in split_heads(qkv, self.heads, cos, sin, QK_EPS))
             a = _seeing(q, k, v, keep).transpose(1, 2).flatten(2)
         x, y = modulated_norm(x, self.drop(self.out(a)), m.gate_a, m.gain_f, m.shift_f)
-        branch = self.drop(self.feed_forward(y))
-        return x, branch
+        return x, self.drop(self.feed_forward(y))
+
+
+def leave_out(model: nn.Module, share: float) -> None:
+    """Set the share of numbers that a step of training leaves out wherever ``model`` has a place for it."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
 
 
 def _seeing(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:

@@ -13,9 +13,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     items: int = Field(default=0, ge=0)  # items to show, counted with repetition; 0: ten passes over the corpus
-    minutes: float = Field(
-        default=0.0, ge=0
-    )  # time after which the run ends, the rate having fallen by then; 0: no limit
+    minutes: float = Field(default=0.0, ge=0)  # after which the run ends, annealed; 0: no limit
     batch_tokens: int = Field(default=8_192, ge=64)
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run

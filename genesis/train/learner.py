@@ -15,6 +15,7 @@ from genesis.data.batches import Batch
 from genesis.decoding.loop import fast_dtype
 from genesis.domain import PAD
 from genesis.errors import CheckpointError
+from genesis.nn.block import leave_out
 from genesis.train.config import TrainConfig, averaging
 from genesis.train.folder import Tensors
 from genesis.train.group import Group
@@ -59,8 +60,7 @@ class Learner:
     def __init__(self, model: nn.Module, config: TrainConfig, group: Group, shard: bool = False) -> None:
         self.config, self.group = config, group
         self.model = (copy.deepcopy(model) if shard else model).to(group.device).train()
-        for drop in (module for module in self.model.modules() if isinstance(module, nn.Dropout)):
-            drop.p = config.dropout
+        leave_out(self.model, config.dropout)
         self.objective = Objective(self.model)
         self.layout = Sharded(group) if shard else Repeated(group)
         together = self.layout.place(self.objective)

@@ -67,6 +67,12 @@ def test_a_line_without_what_is_not_known() -> None:
     assert said == "step 1, 50 of 100 items, no loss was finite, 0 items a second"
 
 
+def test_a_line_of_a_run_that_ends_in_time() -> None:
+    progress = Progress(1, 50, 0.5, None, 1e-3, 10.0, 30.0)
+    assert line(progress, 0, 2.0) == "step 1, 50 items, loss 0.5000, 10 items a second, 1 min 30 s left"
+    assert line(progress, 100, 2.0).endswith("50 of 100 items, loss 0.5000, 10 items a second, 5.0 s left")
+
+
 def test_a_stopped_run_prints_the_command_that_goes_on(call: Call, asked: dict[str, Any]) -> None:
     asked["error"] = KeyboardInterrupt()
     done = call("train", "words", "my library.csv", "--out", "m", "--items", "1000")

@@ -25,11 +25,12 @@ EMOJI = 32  # pixels of a side
 
 def build(corpus: str, members: Mapping[str, Path], target: Path) -> None:
     """``train.jsonl`` and ``test.jsonl`` of an IDX corpus, ``all.jsonl`` of emoji."""
-    data = dict(pair for path in members.values() for pair in contents(path))
+    data = (pair for path in members.values() for pair in contents(path))
     if corpus == "emoji":
         return files.write(list(emoji(data)), target / "all.jsonl", {})
+    by_name = dict(data)
     for split, stem in SPLITS.items():
-        images, labels = (idx(data[f"{stem}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
+        images, labels = (idx(by_name[f"{stem}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
         pairs = zip(images, labels.tolist(), strict=True)
         items = [Image.of(pixels[..., None], CLASSES[corpus][label]) for pixels, label in pairs]
         files.write(items, target / f"{split}.jsonl", {})
@@ -47,12 +48,10 @@ def contents(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield entry.name.removeprefix("package/").removeprefix("data/"), stream.read()
 
 
-def emoji(data: Mapping[str, bytes]) -> Iterator[Image]:
+def emoji(data: Iterator[tuple[str, bytes]]) -> Iterator[Image]:
     """Each emoji of emojibase without skin tones, in the styles that draw it: `STYLE emoji of NAME`, its group."""
     # packages disagree on whether a name says that a sign is shown in colour (fe0f)
-    found = {
-        name.replace("-fe0f", ""): part for name, part in data.items() if name.endswith((".png", ".webp", ".json"))
-    }
+    found = {name.replace("-fe0f", ""): part for name, part in data if name.endswith((".png", ".webp", ".json"))}
     names = {group["order"]: group["message"] for group in json.loads(found["en/messages.json"])["groups"]}
     for entry in json.loads(found["en/data.json"]):
         for folder, style in STYLES.items():

@@ -55,6 +55,8 @@ class Molecules:
         return torch.tensor([IDS[token] for token in tokens], dtype=torch.int64)
 
     def spellings(self, item: Molecule, count: int) -> list[Tensor]:
+        if count < 1:
+            return []
         import torch
 
         written = (tokenize(text) for text in item.random_kekule(count))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rdkit import Chem
 
 from genesis.errors import EncodeError, UsageError
-from genesis_domains.molecules.molecule import Molecule, _quiet
+from genesis_domains.molecules.molecule import Molecule, _quiet, kekulized
 
 POINT = "*"
 MOST_POINTS = 12
@@ -161,15 +161,9 @@ def _opened(mol: Chem.Mol) -> Iterator[Chem.Mol]:
             yield grown.GetMol()
 
 
-def _kekule(mol: Chem.Mol) -> Chem.Mol:
-    copy = Chem.Mol(mol)
-    Chem.Kekulize(copy, clearAromaticFlags=True)
-    return copy
-
-
 def _written(mol: Chem.Mol, tried: int = SPELLINGS) -> list[str]:
     """Different random SMILES that do not begin with a point and are read back as the same."""
-    found = Chem.MolToRandomSmilesVect(_kekule(mol), tried, randomSeed=1, kekuleSmiles=True)
+    found = Chem.MolToRandomSmilesVect(kekulized(mol), tried, randomSeed=1, kekuleSmiles=True)
     same = Chem.MolToSmiles(mol)
     return [text for text in dict.fromkeys(found) if not text.startswith(POINT) and _canonical(text) == same]
 
@@ -177,7 +171,7 @@ def _written(mol: Chem.Mol, tried: int = SPELLINGS) -> list[str]:
 def _linked(a: Chem.Mol, b: Chem.Mol) -> list[str]:
     """``A`` written so that it ends at its point, then ``B`` from its point on; the single ``*`` is the linker."""
     heads = [text for text in _written(a) if text.endswith(POINT)]
-    kekule, point = _kekule(b), _points(b)[0]
+    kekule, point = kekulized(b), _points(b)[0]
     tails = dict.fromkeys(
         Chem.MolToSmiles(kekule, rootedAtAtom=point, doRandom=number > 0, kekuleSmiles=True) for number in range(4)
     )

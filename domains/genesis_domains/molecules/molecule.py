@@ -94,21 +94,19 @@ class Molecule:
     def random_kekule(self, count: int) -> list[str]:
         """At most ``count`` SMILES of the same form in other orders of the atoms; always the same ones."""
         mol = self._kekulized()
-        texts = Chem.MolToRandomSmilesVect(
-            mol, count, randomSeed=1 + crc32(self.smiles.encode()) % 2**30, kekuleSmiles=True
-        )
-        return [text for text in dict.fromkeys(texts) if text != self.kekule()]
+        seed = 1 + crc32(self.smiles.encode()) % 2**30
+        found = dict.fromkeys(Chem.MolToRandomSmilesVect(mol, count, randomSeed=seed, kekuleSmiles=True))
+        found.pop(str(Chem.MolToSmiles(mol, kekuleSmiles=True)), None)
+        return list(found)
 
     def _kekulized(self) -> Chem.Mol:
         parsed = _parsed(self.smiles)  # the canonical atom order makes the choice of structure repeatable
         if parsed is None:
             raise EncodeError(f"{self.smiles}: RDKit writes this SMILES but cannot read it")
-        mol = Chem.Mol(parsed)
         try:
-            Chem.Kekulize(mol, clearAromaticFlags=True)
+            return kekulized(parsed)
         except Chem.KekulizeException as error:
             raise EncodeError(f"{self.smiles}: RDKit finds no Kekulé structure of what it has read") from error
-        return mol
 
     def graph(self) -> Graph:
         """Atoms and bonds as arrays (``torch_geometric``'s ``edge_index`` layout)."""
@@ -121,6 +119,13 @@ class Molecule:
             np.array([(i, j) for i, j, _ in both], np.int64).reshape(-1, 2).T,
             np.array([order for _, _, order in both], np.float32),
         )
+
+
+def kekulized(mol: Chem.Mol) -> Chem.Mol:
+    """A copy with alternating bonds and no aromatic ones."""
+    copy = Chem.Mol(mol)
+    Chem.Kekulize(copy, clearAromaticFlags=True)
+    return copy
 
 
 @lru_cache(maxsize=1024)  # 30 MB: a batch is looked at again after it was measured
