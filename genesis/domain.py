@@ -414,10 +414,13 @@ class Augmented(Protocol[Item]):
 
 @runtime_checkable
 class Respelled(Protocol[ItemIn]):
-    """A domain whose items can be written in several orders, of which ``encode`` gives one."""
+    """A domain whose items can be written in several ways, of which ``encode`` gives one."""
 
     def spellings(self, item: ItemIn, count: int) -> Sequence[Tensor]:
-        """At most ``count`` other sequences ``[T]`` that decode to the same item; always the same ones."""
+        """At most ``count`` other sequences ``[T]`` that say the same; always the same ones.
+
+        Molecules in another order of atoms, notes seen from another tonic.
+        """
         ...
 
 

@@ -185,6 +185,7 @@ class Engine:
         guidance: float = 1.0,
         steps: int = 0,
         sampler: str = "",
+        blur: float | None = None,
         constrained: bool = True,
         keep_best: int = 1,
         accept: Callable[[Any], bool] | None = None,
@@ -209,6 +210,8 @@ class Engine:
             guidance: w of classifier-free guidance; 1 is none, larger presses harder towards the targets.
             steps: looks of a diffusion, each at a lower noise; 0 takes as many as its family does.
             sampler: euler, heun, ddim, dpmpp_2m or ancestral of a diffusion, confidence or random of a masked one.
+            blur: deviations of noise that the decoder of a latent is to see through: 0 writes every latent as it is,
+                much leaves its outline; None takes the model's own.
             constrained: keep decoding inside the domain's grammar, where it has one and the model writes in order.
             keep_best: draw this many times ``count`` and keep those closest to the targets; the report says so.
             accept: looks at each valid item; where it says no, the next index is drawn, and the report counts it.
@@ -231,7 +234,7 @@ class Engine:
             raise UsageError(
                 f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
             )
-        families.check_drawing(self.config, guidance, steps, sampler)
+        families.check_drawing(self.config, guidance, steps, sampler, blur)
         names = tuple(measurable) if measure == "all" else tuple(measure)
         unknown = next((n for n in names if n not in measurable), None)
         if unknown is not None:
@@ -240,7 +243,13 @@ class Engine:
             request = Request(
                 seed=seed,
                 rules=Rules(
-                    temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, steps=steps, sampler=sampler
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    min_p=min_p,
+                    steps=steps,
+                    sampler=sampler,
+                    blur=blur,
                 ),
                 guidance=guidance,
                 constrained=constrained and self.config.family != "masked",

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from genesis import rng
 from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.sampling import Rules
 from genesis.domain import BOS, EOS, PAD, Compared, Constrained, Grid, Label, Parsed, Text
@@ -57,15 +56,21 @@ def encode(engine: Engine, items: Sequence[Any]) -> Tensor:
     return decoder.read(pad_sequence(rows, batch_first=True, padding_value=PAD)).cpu()
 
 
-def decode(engine: Engine, z: Tensor, rules: Rules = GREEDY, seed: int = 0) -> list[Any | None]:
-    """The item of each latent ``[N, L, K]``, the likeliest by default; None where the sequence is no item."""
+def decode(
+    engine: Engine, z: Tensor, rules: Rules = GREEDY, seed: int = 0, blur: float = 0.0, first: int = 0
+) -> list[Any | None]:
+    """The item of each latent ``[N, L, K]``, the likeliest by default; None where the sequence is no item.
+
+    With ``blur`` the latents are read so many deviations about where they are; row ``i`` takes the noise of the item
+    ``first + i``.
+    """
     decoder = _latent(engine)
     wanted = (decoder.vae.config.latents, decoder.vae.config.latent_dim)
     if z.ndim != 3 or tuple(z.shape[1:]) != wanted:
         raise UsageError(f"latents of shape {tuple(z.shape)}; this model's are [N, {wanted[0]}, {wanted[1]}]")
     domain = engine.domain
     constraint = domain.constraint(engine.model.config.max_length) if isinstance(domain, Constrained) else None
-    written = decoder.write(z, torch.arange(len(z)), seed, rules, constraint)
+    written = decoder.write(z, first + torch.arange(len(z)), seed, rules, constraint, blur)
     rows = [written.tokens[row, : written.length[row]].cpu() for row in range(len(z))]
     if isinstance(domain.spec, Grid):
         rows = [domain.spec.numbers(row, engine.shape) for row in rows]
@@ -91,9 +96,9 @@ def interpolate(engine: Engine, a: str, b: str, steps: int, seed: int = 0) -> Hi
     for number in range(1, steps - 1):
         t = number / (steps - 1)
         middle = (z_a + t * (z_b - z_a))[None]
-        noise = rng.normal(seed, torch.arange(DRAWS) + number * DRAWS, 0, middle.numel()).view(DRAWS, *middle.shape[1:])
         for width in (0.0, *NEAR):  # the point itself, then what lies about it
-            candidates = decode(engine, middle + width * noise if width else middle, GREEDY)
+            around = middle.expand(DRAWS if width else 1, -1, -1)
+            candidates = decode(engine, around, GREEDY, seed, width, number * DRAWS)
             drawn += len(candidates)
             fresh = [c for c in candidates if c is not None and engine.domain.key(c) not in taken | set(found)]
             if fresh:
@@ -132,8 +137,8 @@ def analogues(engine: Engine, like: str, count: int, similarity: tuple[float, fl
     found: dict[str, Any] = {}
     drawn = valid = 0
     for turn in range(ROUNDS * len(WIDTHS)):
-        noise = rng.normal(seed, torch.arange(DRAWS) + turn * DRAWS, 0, z[0].numel()).view(DRAWS, *z.shape[1:])
-        made = [x for x in decode(engine, z + WIDTHS[turn % len(WIDTHS)] * noise) if x is not None]
+        around, width = z.expand(DRAWS, -1, -1), WIDTHS[turn % len(WIDTHS)]
+        made = [x for x in decode(engine, around, GREEDY, seed, width, turn * DRAWS) if x is not None]
         drawn, valid = drawn + DRAWS, valid + len(made)
         for other, s in zip(made, near.similarity([item], made)[0].tolist(), strict=True):
             if low <= s <= high and engine.domain.key(other) != engine.domain.key(item):

@@ -9,6 +9,8 @@ masked       all tokens at once, the surest first (``models/masked.py``)
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ from genesis.models.gan import GANConfig, LatentGAN
 from genesis.models.grid import GridVAE, GridVAEConfig
 from genesis.models.masked import MaskedConfig, MaskedDiffusion
 from genesis.models.transformer import Size, Transformer, TransformerConfig
-from genesis.models.vae import VAE, VAEConfig
+from genesis.models.vae import BLUR, VAE, VAEConfig
 from genesis.nn.conditioner import ConditionField
 
 OVER_LATENTS = ("diffusion", "gan")  # what needs a VAE that was trained before
@@ -71,7 +73,9 @@ def shape(
             return MaskedConfig.of(size, vocab, room, fields)
         case "diffusion", (VAEConfig() | GridVAEConfig()) as of:
             denoiser = DenoiserConfig.of(size, of.latents, of.latent_dim, fields)
-            return DiffusionConfig(vae=of, denoiser=denoiser)
+            if isinstance(of, GridVAEConfig):
+                return DiffusionConfig(vae=of, denoiser=denoiser)
+            return DiffusionConfig(vae=of, denoiser=denoiser, log_sigma=math.log(BLUR))  # finer noise is not seen
         case "gan", (VAEConfig() | GridVAEConfig()) as of:
             return GANConfig.of(size, of, fields)
     if family in OVER_LATENTS:
@@ -149,7 +153,9 @@ def start(model: Model | Causal | Painter, begun: Begun) -> Start:
     return Start(tokens, begun.strength, keep.flatten(), kept)
 
 
-def check_drawing(config: Config, guidance: float, steps: int, sampler: str) -> None:
+def check_drawing(
+    config: Config, guidance: float, steps: int = 0, sampler: str = "", blur: float | None = None
+) -> None:
     """Refuse what a model of this family cannot be asked for."""
     family = config.family
     if guidance != 1 and not config.model.fields:
@@ -161,5 +167,9 @@ def check_drawing(config: Config, guidance: float, steps: int, sampler: str) -> 
         )
     if (steps or sampler) and family not in WALKING:
         raise UsageError(f"steps and sampler belong to {' and '.join(WALKING)}; this model is of the family {family}")
+    of = config.model
+    vae = of.vae if isinstance(of, DiffusionConfig | GANConfig) else of
+    if blur is not None and not isinstance(vae, VAEConfig):
+        raise UsageError("blur is seen through by the decoder of a VAE of sequences; this model has none, leave it out")
     if steps == 1 and family == "diffusion":
         raise UsageError("steps=1: a sampler needs at least 2")

@@ -80,7 +80,7 @@ def prepare(
     categories. ``share`` keeps that part of the items, chosen by a stable hash, and ``licence_tier`` those whose
     licence allows at least as much. Rows that are no items are collected; InputError when they are more than
     ``max_rejected`` of all. A folder that answers the same question is used again. ``vocab`` is what the domain shall
-    speak, where it is not its own. ``spellings`` above 1 writes each item in so many orders.
+    speak, where it is not its own. ``spellings`` above 1 writes each item in so many ways.
     """
     domain = registry.domain(domain_name, vocab)
     allowed = _allowed(licence_tier)
@@ -88,7 +88,7 @@ def prepare(
     asked |= {"licence_tier": licence_tier} if licence_tier else {}
     asked |= {"spellings": spellings} if spellings > 1 else {}
     if spellings > 1 and not isinstance(domain, Respelled):
-        raise UsageError(f"spellings={spellings}: {domain_name} are written in one order; leave it out")
+        raise UsageError(f"spellings={spellings}: {domain_name} are written in one way; leave it out")
     if (target / "meta.json").exists():
         encoded = open_encoded(target)
         if encoded.meta["asked"] == asked and encoded.meta["vocab_hash"] == vocab_hash(domain):

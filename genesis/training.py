@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,8 +21,11 @@ from genesis.data.encoded import Encoded
 from genesis.domain import Reporting, Speaking
 from genesis.errors import UsageError
 from genesis.metrics.sets import KeySet
+from genesis.models.denoiser import LatentDiffusion
+from genesis.models.gan import LatentGAN
 from genesis.models.inheritance import inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
+from genesis.models.vae import VAE
 from genesis.nn.conditioner import Conditioner
 from genesis.prepare import KEYS, OnProgress, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -75,7 +79,7 @@ def train(
         config: length and settings of the run; by default ten passes over the items.
         begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
         vocabulary: tokens of a vocabulary to learn from the items first, where the domain can; 0 takes its own.
-        spellings: orders in which each item is written, where the domain has several; the first is the usual one.
+        spellings: ways in which each item is written, where the domain has several; the first is the usual one.
     """
     from genesis.engine import TRAINING_KEYS, device_named, load
 
@@ -140,9 +144,10 @@ def train(
         for name in data.encoded.meta.get("texts", ()):
             conditioner.tell(name, list(data.encoded.meta["labels"][name]))
     if parent:
-        assert isinstance(model, Transformer)
-        assert isinstance(parent.model, Transformer)
-        inherit(model, parent.model)
+        ancestor = _heir(parent)
+        assert isinstance(model, Transformer | VAE)
+        assert ancestor is not None
+        inherit(model, ancestor)
     loop.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
     group.wait()  # the first process has written its log by now
     provenance = Provenance(
@@ -176,16 +181,25 @@ def _ancestor(begin_with: Path | str | None, domain: str, size: Size, family: Fa
     from genesis.engine import load
 
     parent = load(begin_with, "cpu")
-    for found in (family, parent.config.family):
-        if found != "transformer":
-            raise UsageError(f"begin_with takes over one transformer in another, and this is a {found}")
+    heir = _heir(parent)
+    kind = {Transformer: "transformer", VAE: "vae", NoneType: parent.config.family}[type(heir)]
+    if family not in ("transformer", "vae") or heir is None or kind != family:
+        raise UsageError(
+            "begin_with takes over a transformer, or a VAE of sequences in another; "
+            f"this is a {kind}, wanted is a {family}"
+        )
     if parent.domain.name != domain:
         raise UsageError(f"{begin_with} makes {parent.domain.name}, not {domain}; begin with a model of {domain}")
-    assert isinstance(parent.model, Transformer)
-    width, own = parent.model.config.dim, SIZES[size][0]
+    width, own = (heir.decoder if isinstance(heir, VAE) else heir).config.dim, SIZES[size][0]
     if width != own:
         raise UsageError(f"{begin_with} is {width} wide, the size {size} is {own}; give the size of the model")
     return parent
+
+
+def _heir(parent: Engine) -> Transformer | VAE | None:
+    """What another training can begin with: the model, or the VAE of a prior."""
+    model = parent.model.vae if isinstance(parent.model, LatentDiffusion | LatentGAN) else parent.model
+    return model if isinstance(model, Transformer | VAE) else None
 
 
 def _after(parent: Engine, own: Provenance) -> Provenance:

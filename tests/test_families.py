@@ -101,11 +101,48 @@ def test_guidance_and_steps_change_what_is_drawn(engines: dict[str, Engine], fam
         ("vae", {"steps": 5}, "steps and sampler belong to diffusion and masked; this model is of the family vae"),
         ("gan", {"sampler": "heun"}, "belong to diffusion and masked"),
         ("diffusion", {"steps": 1}, "steps=1: a sampler needs at least 2"),
+        ("masked", {"blur": 1.0}, "blur is seen through by the decoder of a VAE of sequences; this model has none"),
+        ("vae", {"blur": -1.0}, "blur=-1.0: Input should be greater than or equal to 0"),
     ],
 )
 def test_what_a_family_cannot_be_asked(engines: dict[str, Engine], family: str, how: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         engines[family].generate(2, {"logp": 1.0}, **how)
+
+
+@pytest.mark.parametrize("family", ["vae", "diffusion", "gan"])
+def test_blur_changes_what_is_written_and_only_by_itself(engines: dict[str, Engine], family: Family) -> None:
+    decoder = engines[family].decoder
+    assert isinstance(decoder, LatentDecoder)
+    items, values = torch.arange(24), torch.full((24, len(engines[family].properties)), 2.0)
+
+    def written(blur: float | None, rows: slice = slice(None), told: float = 2.0) -> list[list[int]]:
+        out = decoder.decode(values[rows] * told / 2, items[rows], 5, Rules(blur=blur))
+        return [out.tokens[i, :n].tolist() for i, n in enumerate(out.length.tolist())]
+
+    own = decoder.model.config.blur
+    assert written(None) == written(own) != written(0.0)
+    assert written(own, slice(7, 12)) == written(own)[7:12]  # an item is the same whatever stands beside it
+    z = decoder.latents(values, items, 5, Rules())
+    sharp = decoder.write(z, items, 5, Rules())
+    assert [sharp.tokens[i, :n].tolist() for i, n in enumerate(sharp.length.tolist())] == written(0.0)
+
+
+def test_the_decoder_is_told_of_what_it_knows(engines: dict[str, Engine], source: Path, tmp_path: Path) -> None:
+    """A prior with a column of its own, and with its properties in other places than the VAE has them."""
+    table = tmp_path / "doses.csv"
+    rows = [f"{line},{number % 7}" for number, line in enumerate(source.read_text().split())]
+    table.write_text("SMILES,dose\n" + "\n".join(rows) + "\n")
+    made = Engine.train(
+        "molecules", table, tmp_path / "run", targets=["dose"], size="tiny", family="diffusion",
+        vae=engines["vae"].path, config=SHORT,
+    )  # fmt: skip
+    decoder = made.decoder
+    assert isinstance(decoder, LatentDecoder)
+    own, theirs = engines["vae"].properties, made.properties
+    assert "dose" in theirs
+    assert "dose" not in own
+    assert [theirs[column] for column in decoder.told] == list(own)
 
 
 def test_guidance_on_an_unconditional_checkpoint(source: Path, tmp_path: Path) -> None:
@@ -136,6 +173,18 @@ def test_what_a_family_is_trained_over(
 def test_a_gan_is_not_compiled(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="gradient penalties cannot be compiled"):
         Engine.train("molecules", source, tmp_path, family="gan", config=TrainConfig(compile=True))
+
+
+def test_a_vae_begins_with_another(engines: dict[str, Engine], source: Path, tmp_path: Path) -> None:
+    nothing = SHORT.model_copy(update={"items": 1, "learning_rate": 1e-9, "ema": 0.0})
+    how: Any = {"size": "tiny", "family": "vae", "config": nothing}
+    for before in ("vae", "diffusion"):  # of a prior it is the VAE
+        made = Engine.train("molecules", source, tmp_path / before, begin_with=engines[before].path, **how)
+        for name, weight in engines["vae"].model.state_dict().items():
+            torch.testing.assert_close(made.model.state_dict()[name], weight, atol=1e-6, rtol=0)
+        assert made.config.provenance.begun_from.startswith(f"{before}, trained ")
+    with pytest.raises(UsageError, match="or a VAE of sequences in another; this is a masked, wanted is a vae"):
+        Engine.train("molecules", source, tmp_path / "not", begin_with=engines["masked"].path, **how)
 
 
 def test_a_prior_keeps_the_vae_it_was_given(engines: dict[str, Engine]) -> None:

@@ -172,7 +172,7 @@ class Order(BaseModel):
                 if blind
                 else "keep_best chooses the items closest to the targets; give a target"
             )
-        families.check_drawing(engine.config, plan.guidance, 0, "")
+        families.check_drawing(engine.config, plan.guidance)
         provenance = engine.config.provenance
         return cls(
             plan=plan,

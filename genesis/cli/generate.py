@@ -52,7 +52,7 @@ Similarity = Annotated[
 NEARBY = "0.4:0.7"
 LIKE_ALONE = (
     "target_property", "given", "temperature", "top_k", "top_p", "min_p", "guidance", "steps", "sampler",
-    "keep_best", "no_constraint",
+    "blur", "keep_best", "no_constraint",
 )  # fmt: skip
 Temperature = Annotated[
     float, flag("--temperature", metavar="X", min=0, max=100, help="Below 1 more typical; 0 greedy.", panel=DRAW)
@@ -78,6 +78,10 @@ Sampler = Annotated[
         help="euler, heun, ddim, dpmpp_2m, ancestral; confidence, random of a masked model.",
         panel=DRAW,
     ),
+]
+Blur = Annotated[
+    float | None,
+    flag("--blur", metavar="X", min=0, max=1_000, help="Of latents, before they are written; 0 none.", panel=DRAW),
 ]
 KeepBest = Annotated[
     int, flag("--keep-best", metavar="N", min=1, help="Draw N times as many, keep the closest.", panel=DRAW)
@@ -177,6 +181,7 @@ def command(name: str) -> Callable[..., int]:
         guidance: Guidance = 1.0,
         steps: Steps = 0,
         sampler: Sampler = "",
+        blur: Blur = None,
         keep_best: KeepBest = 1,
         no_constraint: NoConstraint = False,
         out: Out = [],  # noqa: B006
@@ -220,6 +225,7 @@ def command(name: str) -> Callable[..., int]:
                 guidance=guidance,
                 steps=steps,
                 sampler=sampler,
+                blur=blur,
                 keep_best=keep_best,
                 constrained=not no_constraint,
                 batch_size=batch_size,

@@ -130,11 +130,22 @@ Vocabulary = Annotated[
     flag("--vocabulary", metavar="N", min=0, help="Tokens to learn first, of text; 0 the domain's own.", panel=FIT),
 ]
 Spellings = Annotated[
-    int, flag("--spellings", metavar="N", min=1, help="Orders in which each molecule is written.", panel=FIT)
+    int,
+    flag(
+        "--spellings",
+        metavar="N",
+        min=1,
+        help="Ways in which each item is written: orders of atoms, tonics of music.",
+        panel=FIT,
+    ),
 ]
 Dropout = Annotated[
     float,
     flag("--dropout", metavar="X", min=0, max=0.99, help="Share of each branch that a step leaves out.", panel=FIT),
+]
+Unconditional = Annotated[
+    float,
+    flag("--unconditional", metavar="X", min=0, max=1, help="Share of items shown with no property.", panel=FIT),
 ]
 Compile = Annotated[
     bool, flag("--compile", help="Compile the step: slow to start, then about twice as fast.", panel=FIT)
@@ -165,6 +176,7 @@ def train(
     vocabulary: Vocabulary = 0,
     spellings: Spellings = 1,
     dropout: Dropout = 0.0,
+    unconditional: Unconditional = 0.2,
     compile: Compile = False,
     tensorboard: Tensorboard = False,
     device: Device = "auto",
@@ -185,6 +197,7 @@ def train(
         seed=seed,
         compile=compile,
         dropout=dropout,
+        unconditional=unconditional,
     )
 
     def report(progress: Progress) -> None:

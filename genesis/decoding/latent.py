@@ -22,9 +22,11 @@ from genesis.models.denoiser import LatentDiffusion
 from genesis.models.gan import LatentGAN
 from genesis.models.grid import GridVAE
 from genesis.models.vae import VAE
+from genesis.nn.conditioner import CategoryField, ConditionField
 
 STEPS, SAMPLER = 20, "dpmpp_2m"
 LOWEST, HIGHEST = 0.01, 80.0  # noise levels of sampling, for latents of unit variance
+BLURRING = -1  # the step of a walk whose noise blurs its end
 ROWS = 16  # grids painted together: one shape, so that a grid is the same bits whatever stands beside it
 
 
@@ -50,6 +52,9 @@ class LatentDecoder:
         self.vae = model if isinstance(model, VAE | GridVAE) else model.vae
         self.device = self.vae.prior_head.weight.device
         self.tokens = None if isinstance(self.vae, GridVAE) else Decoder(self.vae.decoder, vocab)
+        known = {_meaning(field): column for column, field in enumerate(model.config.fields)}
+        # the column of each of the VAE's own conditions, where the prior was trained with the same one
+        self.told = tuple(known.get(_meaning(field)) for field in self.vae.config.fields)
 
     def decode(
         self,
@@ -63,7 +68,9 @@ class LatentDecoder:
         start: Start | None = None,
     ) -> Decoded:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``."""
-        made = self.write(self.latents(values, items, seed, rules, guidance, start), items, seed, rules, constraint)
+        z = self.latents(values, items, seed, rules, guidance, start)
+        blur = self.model.config.blur if rules.blur is None else rules.blur
+        made = self.write(z, items, seed, rules, constraint, blur, values)
         if start and start.keep is not None:
             kept = torch.where(start.keep.to(self.device), start.tokens.to(self.device), made.tokens)
             made = replace(made, tokens=kept)
@@ -116,15 +123,30 @@ class LatentDecoder:
         return z[:asked]
 
     @torch.inference_mode()
-    def write(self, z: Tensor, items: Tensor, seed: int, rules: Rules, constraint: Constraint | None = None) -> Decoded:
-        """The sequence of each latent ``[B, L, K]``."""
+    def write(
+        self,
+        z: Tensor,
+        items: Tensor,
+        seed: int,
+        rules: Rules,
+        constraint: Constraint | None = None,
+        blur: float = 0.0,
+        values: Tensor | None = None,
+    ) -> Decoded:
+        """The sequence of each latent ``[B, L, K]``, which the decoder reads through ``blur``, told of ``values``."""
+        z = z.to(self.device)
+        if blur:
+            z = z + blur * rng.normal(seed, items.to(self.device), BLURRING, z[0].numel()).view_as(z)
         if isinstance(self.vae, GridVAE):
             return self._painted(z)
         assert self.tokens is not None
         nothing = z.new_empty(len(z), 0)
-        return self.tokens.decode(
-            nothing, items, seed, rules, constraint, shared=True, prefix=self.vae.prefix(z.to(self.device))
-        )
+        told = torch.full((len(z), len(self.vae.config.fields)), float("nan"), device=self.device)
+        for own, column in enumerate(self.told):
+            if column is not None and values is not None:
+                told[:, own] = values[:, column].to(self.device)
+        prefix = self.vae.prefix(z, z.new_full((len(z),), blur), told)
+        return self.tokens.decode(nothing, items, seed, rules, constraint, shared=True, prefix=prefix)
 
     def _painted(self, z: Tensor) -> Decoded:
         """The grids of latents, as sequences that all end."""
@@ -146,6 +168,11 @@ class LatentDecoder:
 def framed(tokens: Tensor) -> Tensor:
     """``[1, T + 2]``: ``<bos> tokens <eos>``."""
     return torch.cat((tokens.new_tensor([BOS]), tokens, tokens.new_tensor([EOS])))[None]
+
+
+def _meaning(field: ConditionField) -> tuple[str, ...]:
+    """What a value of a field says, whatever corpus the field was measured on."""
+    return (field.kind, field.name, *(field.values if isinstance(field, CategoryField) else ()))
 
 
 def _keeping(denoise: Denoise, z: Tensor, kept: Tensor) -> Denoise:

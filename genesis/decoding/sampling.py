@@ -23,6 +23,7 @@ class Rules(BaseModel):
     min_p: float = Field(default=0.0, ge=0, le=1)
     steps: int = Field(default=0, ge=0, le=10_000)  # of a diffusion; 0: as many as its family takes
     sampler: str = ""  # its name; empty: the family's own
+    blur: float | None = Field(default=None, ge=0, le=1_000)  # of the latents a decoder reads; None: the model's own
 
 
 def keep(logits: Tensor, rules: Rules) -> Tensor:

@@ -17,7 +17,7 @@ from genesis.diffusion import preconditioning as pc
 from genesis.diffusion.schedules import P_MEAN, P_STD, lognormal
 from genesis.models.grid import GridVAEConfig, autoencoder
 from genesis.models.transformer import SIZES, Size
-from genesis.models.vae import VAEConfig
+from genesis.models.vae import BLUR, VAEConfig
 from genesis.nn.block import Block, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField
 from genesis.ops import modulated_norm
@@ -115,6 +115,8 @@ class DiffusionConfig(BaseModel):
     vae: AnyVAE
     denoiser: DenoiserConfig
     objective: Literal["edm", "flow"] = "edm"
+    blur: float = Field(default=BLUR, ge=0, le=1_000)  # at which the VAE's decoder reads what is drawn
+    log_sigma: float = Field(default=P_MEAN, ge=-10, le=10)  # mean of ln(sigma) over the levels EDM is trained at
 
     @model_validator(mode="after")
     def _fits(self) -> DiffusionConfig:
@@ -201,7 +203,7 @@ class LatentDiffusion(OverLatents):
         z = self.latents(tokens)
         normal = torch.randn(len(z), device=z.device)
         # flow matching: t = sigmoid(n) of a normal n (Esser et al. 2024, equation 19), which is sigma = exp(n)
-        sigma = lognormal(normal, *((P_MEAN, P_STD) if self.config.objective == "edm" else (0.0, 1.0)))
+        sigma = lognormal(normal, *((self.config.log_sigma, P_STD) if self.config.objective == "edm" else (0.0, 1.0)))
         error = pc.loss(lambda x, t: self.denoiser(x, t, values), self.precondition, z, sigma, torch.randn_like(z))
         real = (tokens[:, 0] != 0).float()
         self.figures = {"error": (error.detach().mean((1, 2)) * real).sum() / real.sum().clamp(min=1)}

@@ -24,6 +24,7 @@ from torch.func import functional_call
 
 from genesis.models.denoiser import AnyVAE, OverLatents
 from genesis.models.transformer import Size
+from genesis.models.vae import BLUR
 from genesis.nn.conditioner import Conditioner, ConditionField
 
 # width, residual blocks, numbers of noise, condition width
@@ -50,6 +51,7 @@ class GANConfig(BaseModel):
     noise: int = Field(ge=1, le=4_096)
     cond_dim: int = Field(ge=8, le=8_192)
     gamma: float = Field(default=GAMMA, ge=0, le=1_000)
+    blur: float = Field(default=BLUR, ge=0, le=1_000)  # at which the VAE's decoder reads what is made
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
 
     @classmethod

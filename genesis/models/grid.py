@@ -14,7 +14,7 @@ B  batch    H, W, C  rows, columns, numbers at a place    L  latent vectors    K
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,8 @@ class GridVAEConfig(BaseModel):
     cond_dim: int = Field(ge=8, le=8_192)
     free_nats: float = Field(default=FREE_NATS, ge=0, le=100)
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
+
+    blur: ClassVar[float] = 0.0  # its decoder reads latents as they are
 
     @model_validator(mode="after")
     def _fits(self) -> GridVAEConfig:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from genesis.models.transformer import Transformer
+from genesis.models.vae import VAE
 from genesis.nn.conditioner import CategoryField, ConditionField, NumberField
 
 Pairs = list[tuple[int, int]]  # rows that go together, the child's first
+Heir = Transformer | VAE  # what can begin with the weights of another of its kind
 
 
 def same_scale(fields: Sequence[ConditionField], parent: Sequence[ConditionField]) -> tuple[ConditionField, ...]:
@@ -19,7 +21,7 @@ def same_scale(fields: Sequence[ConditionField], parent: Sequence[ConditionField
 
 
 @torch.no_grad()
-def inherit(model: Transformer, parent: Transformer) -> float:
+def inherit(model: Heir, parent: Heir) -> float:
     """Copy what fits of ``parent`` into ``model``, and tell which share of the model's numbers that is.
 
     A tensor is taken where name and shape agree; positions as far as both reach; rows of a property by the property's
@@ -42,16 +44,17 @@ def inherit(model: Transformer, parent: Transformer) -> float:
     return taken / sum(p.numel() for p in model.parameters())
 
 
-def _correspondence(model: Transformer, parent: Transformer) -> tuple[dict[str, str], dict[str, Pairs]]:
+def _correspondence(model: Heir, parent: Heir) -> tuple[dict[str, str], dict[str, Pairs]]:
     """Tensors that have another name in the parent, and the rows that go together where they do not go as a whole."""
     mine, theirs = model.config.fields, parent.config.fields
     numbers = _pairs(
         [f.name for f in mine if isinstance(f, NumberField)], [f.name for f in theirs if isinstance(f, NumberField)]
     )
-    both = min(model.config.max_length, parent.config.max_length)
+    tables = ("position.weight", "decoder.position.weight")
+    own, before = model.state_dict(), parent.state_dict()
     names: dict[str, str] = {}
     rows = {
-        "position.weight": [(i, i) for i in range(both)],
+        **{name: [(i, i) for i in range(min(len(own[name]), len(before[name])))] for name in tables if name in own},
         "conditioner.absent": _pairs([(f.kind, f.name) for f in mine], [(f.kind, f.name) for f in theirs]),
         "conditioner.numbers": numbers,
         "account.contribution.weight": numbers,

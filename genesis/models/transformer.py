@@ -165,12 +165,16 @@ class Transformer(nn.Module):
 
     def nats(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
         """-log p of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0), summed over all but the padding."""
+        return self.nats_each(tokens, values, prefix).sum()
+
+    def nats_each(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """``[B]``: :meth:`nats` of each row."""
         return _cross_entropy(self(tokens[:, :-1], values, prefix), tokens)
 
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
         """:meth:`nats`, and the error of the account at the end of each item, in standard deviations."""
         logits, v = self._read(self.embed(tokens[:, :-1]), values)
-        nats = _cross_entropy(logits, tokens)
+        nats = _cross_entropy(logits, tokens).sum()
         if self.account is None or v is None:
             return nats
         last = ((tokens != 0).sum(1) - 2).clamp(min=0)  # the position that predicts <eos>
@@ -179,4 +183,7 @@ class Transformer(nn.Module):
 
 
 def _cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=0, reduction="sum")
+    """``[B]``, padding left out."""
+    each = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=0, reduction="none")
+    out: Tensor = each.unflatten(0, (len(tokens), -1)).sum(1)
+    return out

@@ -1,15 +1,20 @@
 """A variational autoencoder of sequences: log p(x | c) >= E_q[log p(x | z)] - KL(q(z | x) || p(z | c)).
 
-The decoder reads z alone, so that z says everything about an item; conditions shape the prior (Kingma and Welling 2014;
-Sohn et al. 2015 for the conditional prior). Every number of z has ``free_nats`` for nothing (free bits, Kingma et al.
-2016, equation 15), and the KL enters over the first part of a training (Bowman et al. 2016): a decoder as strong as
-this one would else learn to do without z before z says anything.
+Conditions shape the prior (Kingma and Welling 2014; Sohn et al. 2015 for the conditional prior). Every number of z has
+``free_nats`` for nothing (free bits, Kingma et al. 2016, equation 15), and the KL enters over the first part of a
+training (Bowman et al. 2016): a decoder as strong as this one would else learn to do without z before z says anything.
+
+The decoder also learns to read a z that is blurred, z + sigma n, and is told how much (noise conditioning, Ho et al.
+2022, arXiv 2106.15282) and under which conditions. Sharp, z says everything about an item and gives it back; blurred,
+it is an outline, of which the decoder is a language model: p(x | z + sigma n, sigma, c), and at the far end p(x | c).
+A prior that draws z needs to be right about no more than the outline.
 
 B  batch    T  tokens    D  width    L  latent vectors    K  numbers in each    P  properties
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -33,7 +38,10 @@ LATENTS = {
     "base": (48, 8, 6),
     "large": (64, 8, 8),
 }
-FREE_NATS = 0.25  # of each number: 80 nats for the 320 of a small model, where a MOSES molecule holds about 19
+FREE_NATS = 0.5  # of each number: 160 nats for the 320 of a small model, where a MOSES molecule holds about 19
+BLURRED = 2 / 3  # share of a batch whose z the decoder reads blurred
+BLUR = 1.0  # sigma at which what a prior draws is read
+WAVES = 16  # of the blur
 ACTIVE = 0.01  # variance of a mean over items from which a number counts as used (Burda et al. 2016, section 5)
 FIRST_LOGVAR = -3.0
 ANNEAL = 0.2  # share of a training over which the weight of the KL grows from 0 to 1
@@ -50,12 +58,14 @@ class VAEConfig(BaseModel):
     latent_dim: int = Field(ge=1, le=4_096)
     cond_dim: int = Field(ge=8, le=8_192)
     free_nats: float = Field(default=FREE_NATS, ge=0, le=100)
+    blurred: float = Field(default=BLURRED, ge=0, le=1)
+    blur: float = Field(default=BLUR, ge=0, le=1_000)
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
 
     @model_validator(mode="after")
     def _fits(self) -> VAEConfig:
         if self.decoder.fields:
-            raise ValueError("the decoder of a VAE reads z alone; the fields belong to the prior")
+            raise ValueError("the fields belong to the VAE, which tells its decoder; the decoder has none")
         if self.decoder.max_length < self.latents + 2:
             raise ValueError(f"{self.decoder.max_length} positions have no room for {self.latents} latents and tokens")
         return self
@@ -146,23 +156,32 @@ class VAE(nn.Module):
     """Encoder, decoder, and the Gaussian prior that conditions move."""
 
     beta: Tensor
+    frequency: Tensor
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.enter = nn.Linear(config.latent_dim, config.decoder.dim)
+        self.level = nn.Sequential(
+            nn.Linear(2 * WAVES, config.cond_dim), nn.SiLU(), nn.Linear(config.cond_dim, config.decoder.dim)
+        )
+        self.told = nn.Linear(config.cond_dim, config.decoder.dim)
         self.decoder = Transformer(config.decoder)
         self.conditioner = Conditioner(config.fields, config.cond_dim)
         self.prior_head = nn.Linear(config.cond_dim, 2 * config.latents * config.latent_dim)
         self.figures: dict[str, Tensor] = {}
         self.register_buffer("beta", torch.ones(()), persistent=False)
-        if not self.enter.weight.is_meta:  # the prior starts as the standard normal
-            nn.init.zeros_(self.prior_head.weight)
-            nn.init.zeros_(self.prior_head.bias)
+        self.register_buffer("frequency", None, persistent=False)
+        if not self.enter.weight.is_meta:  # the prior starts as the standard normal, the decoder knowing of z alone
+            self.frequency = _frequency()
+            for layer in (self.prior_head, self.told, self.level[-1]):
+                nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def fill_tables(self) -> None:
         """Compute the buffers, which follow from the config and are not stored in a checkpoint."""
+        self.frequency = _frequency()
         self.encoder.fill_tables()
         self.decoder.fill_tables()
         self.conditioner.fill_tables()
@@ -183,42 +202,65 @@ class VAE(nn.Module):
         shape = (-1, self.config.latents, self.config.latent_dim)
         return Normal(mu.view(shape), logvar.view(shape))
 
-    def prefix(self, z: Tensor) -> Tensor:
-        """``[B, L, D]``: z as the decoder reads it."""
-        out: Tensor = self.enter(z)
+    def prefix(self, z: Tensor, sigma: Tensor, values: Tensor) -> Tensor:
+        """``[B, L, D]``: what the decoder reads of ``z [B, L, K]`` blurred by ``sigma [B]``, under ``values [B, P]``.
+
+        Of latents as wide as the prior's the mixture that enters has a deviation of 1 whatever the blur.
+        """
+        angle = sigma.atan()[:, None]  # 0 to pi/2
+        waves = angle * self.frequency
+        said = self.level(torch.cat((waves.sin(), waves.cos()), -1)) + self.told(self.conditioner(values))
+        out: Tensor = self.enter(z * angle.cos()[..., None]) + said[:, None]
         return out
 
-    def nats(self, tokens: Tensor, z: Tensor) -> Tensor:
-        """-log p(x | z), summed over the batch."""
-        return self.decoder.nats(tokens, z.new_empty(len(tokens), 0), self.prefix(z))
+    def nats(self, tokens: Tensor, z: Tensor, sigma: Tensor | None = None, values: Tensor | None = None) -> Tensor:
+        """-log p(x | z), summed over the batch; ``z`` is blurred by ``sigma [B]``, by default it is sharp."""
+        rows = len(tokens)
+        sigma = z.new_zeros(rows) if sigma is None else sigma
+        values = z.new_full((rows, len(self.config.fields)), math.nan) if values is None else values
+        return self.decoder.nats(tokens, z.new_empty(rows, 0), self.prefix(z, sigma, values))
 
     def bound(self, tokens: Tensor, values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Normal]:
         """-log p(x | z) of one z, the KL of each number ``[B, L, K]``, and q: their sums bound -log p(x | c)."""
         q = self.encode(tokens)
-        return self.nats(tokens, q.sample(noise)), q.kl(self.prior(values)), q
+        return self.nats(tokens, q.sample(noise), values=values), q.kl(self.prior(values)), q
 
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
         """The bound summed over the batch, with ``free_nats`` of each number's mean KL for nothing, and ``beta``.
 
-        Rows that are padding alone count for nothing.
+        The last ``blurred`` of the rows are read blurred, by the tangent of an angle drawn from 0 to pi/2. Rows that
+        are padding alone count for nothing.
         """
-        noise = torch.randn(len(tokens), self.config.latents, self.config.latent_dim, device=tokens.device)
-        nats, kl, q = self.bound(tokens, values, noise)
         real = (tokens[:, 0] != 0).float()
         count = real.sum().clamp(min=1)
+        q = self.encode(tokens)
+        z = q.sample(torch.randn_like(q.mu))
+        sharp = len(tokens) - round(self.config.blurred * len(tokens)) if self.training else len(tokens)
+        angle = torch.rand(len(tokens), device=tokens.device) * (0.999 * math.pi / 2)
+        sigma = angle.tan().masked_fill(torch.arange(len(tokens), device=tokens.device) < sharp, 0.0)
+        seen = self.prefix(z + sigma[:, None, None] * torch.randn_like(z), sigma, values)
+        each = self.decoder.nats_each(tokens, z.new_empty(len(tokens), 0), seen)
+        kl = q.kl(self.prior(values))
         rate = (kl * real[:, None, None]).sum(0) / count
         with torch.no_grad():
+            clear = real.clone()
+            clear[sharp:] = 0
             self.figures = {
-                "reconstruction": nats.detach() / count,
+                "reconstruction": (each * clear).sum() / clear.sum().clamp(min=1),
+                "blurred": (each * (real - clear)).sum() / (real - clear).sum().clamp(min=1),
                 "kl": rate.detach().sum(),
-                "active": active(q.mu.detach()[: int(count)]),
+                "active": active(q.mu.detach()[real > 0]),
             }
-        return nats + self.beta * count * rate.clamp(min=self.config.free_nats).sum()
+        return each.sum() + self.beta * count * rate.clamp(min=self.config.free_nats).sum()
 
 
 def active(mu: Tensor) -> Tensor:
     """How many of the ``L K`` numbers are used: those whose mean ``[N, L, K]`` varies over items by ``ACTIVE``."""
     return (mu.var(0, correction=0) > ACTIVE).sum()
+
+
+def _frequency() -> Tensor:
+    return torch.arange(1, WAVES + 1, dtype=torch.float32)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.distributions import kl_divergence
 
 from genesis.models.transformer import TransformerConfig
 from genesis.models.vae import VAE, Normal, VAEConfig, active
-from genesis.nn.conditioner import NumberField
+from genesis.nn.conditioner import CategoryField, NumberField
 
 FIELDS = (NumberField(name="length", mean=3, std=1, quantiles=()),)
 SHAPE = VAEConfig(
@@ -74,7 +74,7 @@ def test_padding_changes_no_latent() -> None:
     torch.testing.assert_close(wide.logvar[1:2], alone.logvar)
 
 
-def test_the_decoder_reads_z_and_conditions_move_the_prior_alone() -> None:
+def test_the_decoder_reads_z_and_conditions_move_the_prior() -> None:
     model = make()
     z = torch.tensor([-1.0, 1.0], dtype=torch.float64).view(2, 1, 1)
     two = TOKENS[:1].expand(2, -1)
@@ -82,6 +82,41 @@ def test_the_decoder_reads_z_and_conditions_move_the_prior_alone() -> None:
         assert float(model.nats(two[:1], z[:1])) != float(model.nats(two[:1], z[1:]))
         assert not torch.equal(model.prior(torch.tensor([[1.0]])).mu, model.prior(torch.tensor([[4.0]])).mu)
         assert model.encode(TOKENS).mu.shape == (3, 1, 1)
+
+
+def test_what_enters_the_decoder_has_the_width_of_z_whatever_the_blur() -> None:
+    """z + sigma n, times cos(atan sigma): deviation 1 of a z of deviation 1, and nothing of z at the far end."""
+    model = make(latents=40, latent_dim=8)
+    torch.nn.init.zeros_(model.enter.bias)
+    torch.manual_seed(0)
+    z = torch.randn(200, 40, 8, dtype=torch.float64)
+    values = torch.full((200, 1), math.nan, dtype=torch.float64)
+    with torch.no_grad():
+        width = model.enter(z).std()
+        for sigma in (0.0, 0.5, 2.0, 30.0):
+            told = torch.full((200,), sigma, dtype=torch.float64)
+            said = model.prefix(torch.zeros_like(z), told, values)  # of the level and the conditions alone
+            entered = model.prefix(z + sigma * torch.randn_like(z), told, values) - said
+            assert float(entered.std()) == pytest.approx(float(width), rel=0.03)
+        assert float((model.prefix(z, told * 1e9, values) - model.prefix(-z, told * 1e9, values)).abs().max()) < 1e-6
+
+
+def test_a_new_model_reads_z_alone() -> None:
+    """The level and the conditions enter at nothing, so that a training may begin with a VAE that knew neither."""
+    torch.manual_seed(0)
+    model = VAE(VAEConfig.of("tiny", 16, 12, FIELDS))
+    z = torch.randn(2, 4, 16)
+    prefix = model.prefix(z, torch.zeros(2), torch.tensor([[2.0], [math.nan]]))
+    assert torch.equal(prefix, model.enter(z))
+
+
+def test_only_a_training_blurs() -> None:
+    model = make(free_nats=0.0, blurred=1.0).float()
+    losses = []
+    for training in (False, True, False):
+        torch.manual_seed(3)
+        losses.append(float(model.train(training).loss(TOKENS, ABSENT)))
+    assert losses[0] == losses[2] != losses[1]
 
 
 def test_a_new_model_has_a_standard_normal_prior() -> None:
@@ -132,21 +167,42 @@ def test_active_numbers_are_those_that_tell_items_apart() -> None:
     assert int(active(mu)) == 1
 
 
-def test_it_learns_to_write_back_what_it_read() -> None:
-    """Four words: two bits need 1.39 nats, and what is left of the reconstruction goes to nothing."""
+def test_it_learns_to_write_back_what_it_read_and_to_guess_what_is_blurred() -> None:
+    """Four words, ln 4 = 1.39 nats each: nothing is left of them through a sharp z, all of it through one that is lost.
+
+    Told the first letter, the decoder needs no more than the letter leaves open.
+    """
     words = torch.tensor([[1, 3, 3, 2], [1, 4, 5, 2], [1, 5, 3, 2], [1, 3, 4, 2]])
+    letter = CategoryField(name="first", values=("a", "b", "c"))  # "a" begins two of them
+    told = torch.tensor([[0.0], [1.0], [2.0], [0.0]])
+    unknown = torch.full_like(told, math.nan)
     torch.manual_seed(0)
-    model = VAE(VAEConfig.of("tiny", 6, 6, ()))
+    model = VAE(VAEConfig.of("tiny", 6, 6, (letter,)))
+    steps = 300
     adam = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(120):
-        model.pace(step / 240)
+    for step in range(steps):
+        model.pace(step / steps / 2)
+        adam.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)
         adam.zero_grad()
-        model.loss(words.repeat(8, 1), torch.empty(32, 0)).backward()
+        order = torch.randint(4, (48,))
+        values = torch.where(torch.rand(48, 1) < 0.5, told[order], math.nan)
+        model.loss(words[order], values).backward()
         adam.step()
+    model.eval()
+    torch.manual_seed(1)
     with torch.no_grad():
-        q = model.encode(words)
-        assert float(model.nats(words, q.mu)) / 4 < 0.1
-        assert float(model.nats(words, q.mu.roll(1, 0))) / 4 > 2  # another word's latent writes another word
+        many = words.repeat(64, 1)
+        z = model.encode(many).mu
+
+        def nats(sigma: float, values: Tensor) -> float:
+            level = torch.full((len(many),), sigma)
+            return float(model.nats(many, z + sigma * torch.randn_like(z), level, values.repeat(64, 1))) / len(many)
+
+        assert nats(0, unknown) < 0.1
+        assert float(model.nats(words, model.encode(words).mu.roll(1, 0))) / 4 > 2  # another's latent, another word
+        assert nats(0, unknown) < nats(3, unknown) < nats(1_000, unknown)
+        assert nats(1_000, unknown) == pytest.approx(math.log(4), abs=0.1)
+        assert nats(1_000, told) == pytest.approx(math.log(2) / 2, abs=0.1)
     assert int(model.figures["active"]) >= 2
 
 

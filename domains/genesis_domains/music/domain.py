@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,17 @@ class Music:
 
     def augment(self, item: Score) -> Iterator[Score]:
         return augment.training(item, TRAINED)
+
+    def spellings(self, item: Score, count: int) -> list[Tensor]:
+        """The same notes seen from other tonics, those first that are near on the circle of fifths.
+
+        A passage that has left the key is then met as one that is in it, which is what transposing does for models of
+        absolute pitches.
+        """
+        first = item.key - item.key % 12
+        fifths = [way * 7 * steps for steps in range(1, 6) for way in (1, -1)] + [6]
+        keys = [first + (item.key + fifth) % 12 for fifth in fifths[:count]]
+        return [self.encode(replace(item, key=key)) for key in keys]
 
     def group(self, item: Score) -> str:
         return item.origin.family or family(item)
