@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def draw(engine: Engine, count: int, guidance: float, steps: int, seed: int) -> 
     asked = [FASHION[i % len(FASHION)] for i in range(count)]
     request = Request(seed=seed, guidance=guidance, rules={"steps": steps})
     drawn = engine.draw(count, request, engine.targets({"label": asked}), workers=1)
-    return [None if one.item is None else one.item.named(asked[one.index], "") for one in drawn]
+    return [None if one.item is None else replace(one.item, label=asked[one.index]) for one in drawn]
 
 
 def main() -> None:

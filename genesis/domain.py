@@ -296,7 +296,7 @@ class Completing(Protocol):
     def task(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> Task | Begun:
         """The task of finishing ``given`` (texts of the command line, or objects); UsageError if it makes no sense.
 
-        A domain of grids says what the items begin with.
+        The engine has looked that every name is known. A domain of grids says what the items begin with.
         """
         ...
 
@@ -450,5 +450,8 @@ class Built(Protocol):
         workers: int | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Sequence[Rejected]:
-        """Write what ``Corpus.made`` lists into the folder ``target``; the files come by their path in the package."""
+        """Write what ``Corpus.made`` lists into the folder ``target``; the files come by their path in the package.
+
+        A package that is kept whole comes as the files in it, and a ``.gz`` unpacked, its path without that suffix.
+        """
         ...

@@ -37,7 +37,7 @@ from genesis.domain import (
     Weighing,
 )
 from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
-from genesis.errors import UnknownProperty, UsageError
+from genesis.errors import UnknownProperty, UsageError, suggest
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.denoiser import DiffusionConfig
@@ -294,6 +294,9 @@ class Engine:
         """The domain's task of finishing what is given, as :meth:`draw` takes it."""
         if not isinstance(self.domain, Completing):
             raise UsageError(f"the domain {self.domain.name!r} finishes nothing that is given; leave it out")
+        unknown = next((name for name in given if name not in self.domain.given), None)
+        if unknown is not None:
+            raise UsageError(f"{unknown!r} cannot be given; {suggest(unknown, self.domain.given)}")
         if isinstance(self.domain.spec, Grid):
             begun = self.domain.task(given, target or {})
             assert isinstance(begun, Begun)

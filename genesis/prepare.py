@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesis import registry
-from genesis.data import fetch, sources
+from genesis.data import fetch, packages, sources
 from genesis.data.encoded import Encoded, Row, open_encoded, write
 from genesis.domain import Augmented, Built, Category, Domain, Grid, Grouped, Number, Reading, Rejected, Respelled, Text
 from genesis.errors import EncodeError, InputError, UsageError, suggest
@@ -228,8 +228,9 @@ def built(name: str, workers: int | None = None, on_progress: OnProgress | None 
         return folder
     domain = registry.domain(corpus.domain)
     assert isinstance(domain, Built), f"the corpus {name!r} has files to make, and {corpus.domain!r} makes none"
-    files = {member.path: folder / member.name for member in corpus.members}
-    rejected = domain.build(name, files, folder, workers, on_progress)
+    kept = {member.path: folder / member.name for member in corpus.members}
+    with packages.opened(kept, folder) as files:
+        rejected = domain.build(name, files, folder, workers, on_progress)
     write_rejected(rejected, folder / REJECTED)
     return folder
 

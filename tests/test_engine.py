@@ -227,7 +227,7 @@ def test_completing_keeps_what_is_given(engine):
         ("", {}, "complete\\(\\) needs what is given"),
         ("CCO", {}, "no attachment point"),
         ({"complete": "[*:1]C", "superstructure": "C"}, {}, "do not go together"),
-        ({"tail": "CC"}, {}, "'tail' cannot be given of a molecule; known: complete, superstructure"),
+        ({"tail": "CC"}, {}, "'tail' cannot be given; known: complete, superstructure"),
         ("[*:1]" + "C" * 60, {}, "takes 63 tokens, and this model writes at most 47"),
         ("[*:1]CCO", {"constrained": False}, "leave the constraint on"),
         ("[*:1]c1ccccc1", {"target": {"mol_weight": 50.0}}, "mol_weight=50: what is given has 72"),

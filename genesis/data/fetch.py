@@ -119,7 +119,7 @@ def fetch(name: str | Corpus, from_file: Path | None = None, progress: Progress 
     if not found.lacking:
         return found.folder
     report = progress or (lambda done, total, what: None)
-    with _scratch(found.folder) as scratch:
+    with writing(found.folder), scratch_beside(found.folder) as scratch:
         if from_file is not None:
             _take(from_file, found, scratch, report)
         else:
@@ -333,15 +333,21 @@ def _store(
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def scratch_beside(folder: Path) -> Iterator[Path]:
     """A folder beside the corpus for what is not whole yet; those that a killed fetch left behind are swept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.parent.glob(".fetch-*"):
+        if time.time() - old.stat().st_mtime > STALE:
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """GenesisError, with what to do, where the system refuses to write into the cache."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob(".fetch-*"):
-            if time.time() - old.stat().st_mtime > STALE:
-                shutil.rmtree(old, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
-            yield Path(scratch)
+        yield
     except OSError as error:
         where = error.filename or folder
         raise GenesisError(

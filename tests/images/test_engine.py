@@ -123,7 +123,7 @@ def test_what_is_given_and_does_not_fit(engine, photo, tmp_path):
         ({"inpaint": str(photo), "mask": large}, "9x9, --inpaint 8x8"),
         ({"inpaint": str(photo), "mask": black}, "no white place"),
         ({"inpaint": str(photo), "from": large}, "one of"),
-        ({"sketch": large}, "not something to give"),
+        ({"sketch": large}, "'sketch' cannot be given; known: from, inpaint, mask, strength"),
     ):
         with pytest.raises(UsageError, match=reason):
             engine.generate(1, given=given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import struct
@@ -10,12 +11,15 @@ import tarfile
 import time
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pil
 
+from genesis import prepare
+from genesis.data import packages, sources
 from genesis.errors import EncodeError, InputError, UsageError
 from genesis_domains.images import DOMAIN, corpora, files
 from genesis_domains.images.image import MAX_BYTES, Image, opened, unpacked
@@ -229,7 +233,8 @@ def test_emoji_of_several_packages_become_lines_with_prompts(tmp_path):
             {"en/data.json": json.dumps(data).encode(), "en/messages.json": json.dumps(groups).encode()},
         ),
     }
-    DOMAIN.build("emoji", members, tmp_path)
+    with packages.opened(members, tmp_path / "emoji") as inside:
+        DOMAIN.build("emoji", inside, tmp_path)
     items = files.read(tmp_path / "all.jsonl").items
     assert [(item.prompt, item.label) for item in items] == [
         ("twemoji emoji of red heart", "smileys & emotion"),
@@ -240,14 +245,23 @@ def test_emoji_of_several_packages_become_lines_with_prompts(tmp_path):
     assert items[2].pixels[0, 0].tolist() == [0, 0, 255]
 
 
-def test_mnist_is_read_out_of_its_package(tmp_path):
+def test_mnist_is_read_out_of_its_package(tmp_path, monkeypatch):
     pixels = np.arange(784, dtype=np.uint8)
     contents = {}
     for stem in ("train", "t10k"):
         contents[f"data/{stem}-images-idx3-ubyte"] = b"\0\0\x08\x03" + struct.pack(">III", 1, 28, 28) + pixels.tobytes()
         contents[f"data/{stem}-labels-idx1-ubyte"] = b"\0\0\x08\x01" + struct.pack(">I", 1) + bytes([7])
-    DOMAIN.build("mnist", {"x": package(tmp_path / "x.tgz", contents)}, tmp_path)
-    (item,) = files.read(tmp_path / "train.jsonl").items
+    data = package(tmp_path / "x.tgz", contents).read_bytes()
+    member = sources.Member("x.tgz", len(data), hashlib.sha256(data).hexdigest())
+    fetched = sources.Package("npm", "x", "1", (member,), member.size, member.sha256)
+    corpus = replace(sources.get("mnist"), packages=(fetched,))
+    monkeypatch.setenv("GENESIS_CACHE", str(tmp_path))
+    monkeypatch.setitem(sources.CORPORA, "mnist", corpus)
+    folder = tmp_path / "corpora" / corpus.folder
+    folder.mkdir(parents=True)
+    (folder / "x.tgz").write_bytes(data)
+    (item,) = files.read(prepare.built("mnist") / "train.jsonl").items
+    assert list(folder.parent.iterdir()) == [folder]  # nothing of the package is left beside it
     assert item.label == "7"
     assert item.data == pixels.tobytes()
 

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from genesis.data import fetch, sources
+from genesis.data import fetch, packages, sources
 from genesis.errors import ResourceError, UsageError
 from genesis.metrics.sets import held_out
 from genesis_domains.music import DOMAIN, codec, corpora, records
@@ -40,7 +40,8 @@ def wheel(tmp_path):
         archive.writestr("music21/corpus/bach/bwv2.6.mxl", packed(chorale_xml(3)))
         archive.writestr("music21/corpus/palestrina/x.krn", "**kern\n*-\n")
         archive.writestr("music21/harmony.py", "raise SystemExit")
-    return target
+    with packages.opened({target.name: target}, tmp_path / "music21") as files:
+        yield files
 
 
 def packed(content: bytes) -> bytes:
@@ -56,7 +57,7 @@ def lines(path):
 
 def test_a_corpus_is_built_from_the_wheel_with_styles_licences_and_families(tmp_path, wheel):
     seen = []
-    rejected = corpora.build("music21", {"w.whl": wheel}, tmp_path, 1, lambda *progress: seen.append(progress))
+    rejected = corpora.build("music21", wheel, tmp_path, 1, lambda *progress: seen.append(progress))
     found = lines(tmp_path / corpora.SCORES)
     assert corpora.count(tmp_path / corpora.SCORES) == {"bach-chorale": 1, "irish": 3}
     assert {row["licence_tier"] for row in found} == {"free"}
@@ -75,7 +76,7 @@ def test_workers_change_nothing(tmp_path, wheel, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder, workers in ((one, 1), (two, 2)):
         folder.mkdir()
-        corpora.build("music21", {"w.whl": wheel}, folder, workers)
+        corpora.build("music21", wheel, folder, workers)
     assert (one / corpora.SCORES).read_bytes() == (two / corpora.SCORES).read_bytes()
 
 

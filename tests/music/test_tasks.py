@@ -132,7 +132,6 @@ def test_the_same_seed_gives_the_same_music_in_any_batch(engine, duet):
 
 WRONG = [
     ({"continue": "a.mid", "vary": "b.mid"}, {}, "continue and vary do not go together"),
-    ({"sing": "a.mid"}, {}, "'sing' cannot be given"),
     ({"form": "AxB"}, {}, "form 'AxB': write a letter a section"),
     ({"form": "AB", "strength": "1"}, {}, "strength does not go with form; allowed are chords, instruments"),
     ({"chords": "Dm H7"}, {}, "'H7' is no chord that is known"),

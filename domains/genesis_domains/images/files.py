@@ -56,13 +56,13 @@ def batches(source: Path) -> Iterator[Reading]:
 
 
 def one(source: Path) -> Image:
-    """The only image of a file; InputError says why there is none."""
+    """The only image of a file; EncodeError says why there is none."""
     if not source.is_file():
-        raise InputError(f"{source}: no such image file")
+        raise EncodeError(f"{source}: no such image file")
     try:
         return Image.of(unpacked(opened(_limited(source)), None, None))
     except EncodeError as error:
-        raise InputError(f"{source}: {error}") from None
+        raise EncodeError(f"{source}: {error}") from None
 
 
 def _lines(source: Path) -> Iterator[tuple[int, str, Image | EncodeError]]:
@@ -73,9 +73,9 @@ def _lines(source: Path) -> Iterator[tuple[int, str, Image | EncodeError]]:
             try:
                 entry = json.loads(line)
                 data = base64.b64decode(entry["image"], validate=True)
-                image = Image.of(unpacked(opened(data), None, None))
+                pixels = unpacked(opened(data), None, None)
                 label, prompt = (str(entry.get(n) or entry.get(f"asked_{n}") or "") for n in ("label", "prompt"))
-                yield row, "", image.named(label, prompt)
+                yield row, "", Image.of(pixels, label, prompt)
             except EncodeError as error:
                 yield row, line[:60].decode(errors="replace"), error
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:

@@ -23,9 +23,6 @@ def begun(given: Mapping[str, Any]) -> Begun:
     """The grid that is given, how much of it may change, and what of it stays."""
     import torch
 
-    unknown = sorted(set(given) - set(GIVEN))
-    if unknown:
-        raise UsageError(f"{unknown[0]}: not something to give; {', '.join(GIVEN)} are")
     if ("from" in given) == ("inpaint" in given):
         raise UsageError("give one of --from IMAGE (to go on from) and --inpaint IMAGE with --mask IMAGE")
     if "from" in given:

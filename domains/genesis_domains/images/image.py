@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +53,6 @@ class Image:
     def key(self) -> str:
         """Shape and hash of the numbers."""
         return f"{'x'.join(map(str, self.shape))}:{hashlib.blake2b(self.data, digest_size=16).hexdigest()}"
-
-    def named(self, label: str, prompt: str) -> Image:
-        return replace(self, label=label, prompt=prompt)
 
     def pil(self) -> Pil.Image:
         return Pil.fromarray(self.pixels[..., 0] if self.shape[2] == 1 else self.pixels)

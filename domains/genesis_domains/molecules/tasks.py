@@ -33,8 +33,6 @@ class CompletionTask:
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} do not go together; give one of them")
         ((name, self.text),) = given.items()
-        if name not in GIVEN:
-            raise UsageError(f"{name!r} cannot be given of a molecule; known: {', '.join(GIVEN)}")
         if not isinstance(self.text, str):
             raise UsageError(f"{name}: SMILES are needed, not {type(self.text).__name__}")
         self.completion = MoleculeCompletion(self.text, anywhere=name == "superstructure")

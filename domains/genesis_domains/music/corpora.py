@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -87,12 +86,11 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file to read: in a folder, or a member of an archive."""
+    """A file to read, and as what."""
 
     source: Source
     path: str  # in the package
     place: Path
-    member: str = ""
 
 
 def build(
@@ -105,7 +103,7 @@ def build(
         return []
     if corpus not in SOURCES:
         raise UsageError(f"no corpus {corpus!r} of music; {suggest(corpus, ['jsb', *SOURCES])}")
-    wanted = [_File(source, path, place, member) for path, place, member in _entries(files)
+    wanted = [_File(source, path, place) for path, place in sorted(files.items())
               if (source := _source(SOURCES[corpus], path)) is not None]  # fmt: skip
     chunks = [wanted[i : i + CHUNK] for i in range(0, len(wanted), CHUNK)]
     found: list[Score] = []
@@ -131,17 +129,6 @@ def _write(scores: Sequence[Score], target: Path) -> None:
     with part.open("w", encoding="utf-8") as lines:
         lines.writelines(records.line(score, {"licence_tier": score.origin.tier}) + "\n" for score in scores)
     os.replace(part, target)
-
-
-def _entries(files: Mapping[str, Path]) -> Iterator[tuple[str, Path, str]]:
-    """Path in the package, file, and member of the file when that is a wheel."""
-    for path, place in sorted(files.items()):
-        if place.suffix == ".whl":
-            with zipfile.ZipFile(place) as archive:
-                for name in sorted(archive.namelist()):
-                    yield name, place, name
-        else:
-            yield path, place, ""
 
 
 def _source(sources: Sequence[Source], path: str) -> Source | None:
@@ -190,14 +177,15 @@ def _scores(file: _File) -> Iterator[tuple[str, Score | str]]:
     origin = Origin(_style(source.style, composer), composer, name, source.tier)
     suffix = PurePosixPath(name).suffix
     programs = [program_of(instrument) for instrument in source.instruments]
+    content = file.place.read_bytes()
     try:
         if suffix == ".mid":
-            yield name, midi.from_midi(_content(file), origin)
+            yield name, midi.from_midi(content, origin)
             return
         if suffix in (".mxl", ".xml", ".musicxml"):
-            yield name, _with_parts(musicxml.from_musicxml(_content(file), origin, programs), source)
+            yield name, _with_parts(musicxml.from_musicxml(content, origin, programs), source)
             return
-        found = notation.parse(_content(file), "humdrum" if suffix == ".krn" else "abc")
+        found = notation.parse(content, "humdrum" if suffix == ".krn" else "abc")
     except EncodeError as error:
         yield name, str(error)
         return
@@ -213,13 +201,6 @@ def _with_parts(score: Score, source: Source) -> Score:
     if source.parts and len(score.tracks) != source.parts:
         raise EncodeError(f"{len(score.tracks)} sounding parts; {source.style} has {source.parts}")
     return score
-
-
-def _content(file: _File) -> bytes:
-    if not file.member:
-        return file.place.read_bytes()
-    with zipfile.ZipFile(file.place) as archive:
-        return archive.read(file.member)
 
 
 def _composer(path: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesis.domain import Asked
-from genesis.errors import InputError, UsageError, suggest
+from genesis.errors import InputError, UsageError
 from genesis_domains.music import chords, files
 from genesis_domains.music.asked import Wish, whole
 from genesis_domains.music.keyfinding import PROFILES, find_key
@@ -54,9 +54,6 @@ STRENGTH = 0.5
 
 def task(given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
     """The request as a task; UsageError where its parts do not go together."""
-    unknown = next((name for name in given if name not in GIVEN), None)
-    if unknown is not None:
-        raise UsageError(f"{unknown!r} cannot be given; {suggest(unknown, GIVEN)}")
     kinds = [name for name in (*FILES, "form") if name in given]
     if len(kinds) > 1:
         raise UsageError(f"{kinds[0]} and {kinds[1]} do not go together; do one, then the other with its file")

@@ -13,7 +13,7 @@ from typing import Any
 from genesis.decoding.automaton import Automaton, LazyAutomaton, automaton
 from genesis.decoding.pattern import compiled
 from genesis.domain import HOLE
-from genesis.errors import UsageError, suggest
+from genesis.errors import UsageError
 from genesis_domains.text import schema
 from genesis_domains.text.domain import MAX_LENGTH, Text, TextDomain
 
@@ -85,9 +85,6 @@ class Filling(Writing):
 
 def task(domain: TextDomain, given: Mapping[str, Any], target: Mapping[str, Any]) -> Writing:
     """The request as a task; UsageError where it makes no sense."""
-    unknown = next((name for name in given if name not in GIVEN), None)
-    if unknown is not None:
-        raise UsageError(f"{unknown!r} cannot be given; {suggest(unknown, GIVEN)}")
     empty = next((name for name, value in given.items() if not str(value)), None)
     if empty is not None:
         raise UsageError(f"{empty} is empty; leave it out, or give {GIVEN[empty].split(':')[0]}")
