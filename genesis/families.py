@@ -75,7 +75,8 @@ def shape(
             denoiser = DenoiserConfig.of(size, of.latents, of.latent_dim, fields)
             if isinstance(of, GridVAEConfig):
                 return DiffusionConfig(vae=of, denoiser=denoiser)
-            return DiffusionConfig(vae=of, denoiser=denoiser, log_sigma=math.log(BLUR))  # finer noise is not seen
+            # finer noise than the blur is not seen
+            return DiffusionConfig(vae=of, denoiser=denoiser, log_sigma=math.log(BLUR), correlated=True)
         case "gan", (VAEConfig() | GridVAEConfig()) as of:
             return GANConfig.of(size, of, fields)
     if family in OVER_LATENTS:

@@ -117,6 +117,7 @@ class DiffusionConfig(BaseModel):
     objective: Literal["edm", "flow"] = "edm"
     blur: float = Field(default=BLUR, ge=0, le=1_000)  # at which the VAE's decoder reads what is drawn
     log_sigma: float = Field(default=P_MEAN, ge=-10, le=10)  # mean of ln(sigma) over the levels EDM is trained at
+    correlated: bool = False  # whether the skip connection knows how the numbers of z vary together
 
     @model_validator(mode="after")
     def _fits(self) -> DiffusionConfig:
@@ -187,6 +188,10 @@ class LatentDiffusion(OverLatents):
         super().__init__(config.vae)
         self.config = config
         self.denoiser = Denoiser(config.denoiser)
+        if config.correlated:
+            width = config.vae.latents * config.vae.latent_dim
+            self.axes = nn.Parameter(torch.eye(width), requires_grad=False)
+            self.spread = nn.Parameter(torch.ones(width), requires_grad=False)
         self.precondition = pc.edm if config.objective == "edm" else pc.flow
 
     def fill_tables(self) -> None:
@@ -194,9 +199,24 @@ class LatentDiffusion(OverLatents):
         self.vae.fill_tables()
         self.denoiser.fill_tables()
 
+    @torch.no_grad()
+    def measure(self, z: Tensor) -> None:
+        """Take mean, deviation and covariance from latents ``[N, L, K]``."""
+        super().measure(z)
+        if self.config.correlated:
+            x = ((z - self.mean) / self.std).flatten(1).double()
+            spread, axes = torch.linalg.eigh(x.T @ x / len(x))
+            self.spread.copy_(spread.clamp(min=0))
+            self.axes.copy_(axes)
+
+    @property
+    def skip(self) -> pc.Denoise | None:
+        """What is known of the latents before any training of the denoiser."""
+        return pc.gaussian(self.axes, self.spread) if self.config.correlated else None
+
     def denoise(self, values: Tensor) -> pc.Denoise:
         """The denoiser of standardised latents under ``values [B, P]``."""
-        return pc.denoiser(lambda x, t: self.denoiser(x, t, values), self.precondition)
+        return pc.denoiser(lambda x, t: self.denoiser(x, t, values), self.precondition, self.skip)
 
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
         """The squared error of the network, summed over latents and items; padding rows count for nothing."""
@@ -204,7 +224,8 @@ class LatentDiffusion(OverLatents):
         normal = torch.randn(len(z), device=z.device)
         # flow matching: t = sigmoid(n) of a normal n (Esser et al. 2024, equation 19), which is sigma = exp(n)
         sigma = lognormal(normal, *((self.config.log_sigma, P_STD) if self.config.objective == "edm" else (0.0, 1.0)))
-        error = pc.loss(lambda x, t: self.denoiser(x, t, values), self.precondition, z, sigma, torch.randn_like(z))
+        noise = torch.randn_like(z)
+        error = pc.loss(lambda x, t: self.denoiser(x, t, values), self.precondition, z, sigma, noise, self.skip)
         real = (tokens[:, 0] != 0).float()
         self.figures = {"error": (error.detach().mean((1, 2)) * real).sum() / real.sum().clamp(min=1)}
         return (error.sum((1, 2)) * real).sum()

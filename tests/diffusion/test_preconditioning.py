@@ -54,6 +54,31 @@ def test_a_right_velocity_denoises_exactly() -> None:
     torch.testing.assert_close(denoise(x0 + SIGMA[:, None, None] * noise, SIGMA), x0)
 
 
+def test_the_denoiser_of_a_gaussian_is_its_conditional_mean() -> None:
+    """E[x0 | x] = S (S + sigma^2 I)^-1 x of x0 ~ N(0, S); with nothing from the network it is the whole denoiser."""
+    torch.manual_seed(0)
+    half = torch.randn(6, 6, dtype=torch.float64)
+    covariance = half @ half.T
+    spread, axes = torch.linalg.eigh(covariance)
+    x, _ = pair()
+    expected = [
+        covariance @ torch.linalg.solve(covariance + sigma**2 * torch.eye(6), row.flatten())
+        for row, sigma in zip(x, SIGMA, strict=True)
+    ]
+    skip = pc.gaussian(axes, spread)
+    found = pc.denoiser(lambda x, t: torch.zeros_like(x), pc.edm, skip)(x, SIGMA)
+    torch.testing.assert_close(found.flatten(1), torch.stack(expected))
+
+
+def test_the_loss_is_that_of_the_denoiser_whatever_is_known() -> None:
+    x0, noise = pair()
+    sigma = SIGMA[:, None, None]
+    skip = pc.gaussian(torch.eye(6, dtype=torch.float64), torch.linspace(0.1, 3, 6, dtype=torch.float64))
+    denoised = pc.denoiser(network, pc.edm, skip)(x0 + sigma * noise, SIGMA)
+    weight = (sigma**2 + 1) / sigma**2
+    torch.testing.assert_close(pc.loss(network, pc.edm, x0, SIGMA, noise, skip), weight * (denoised - x0) ** 2)
+
+
 @pytest.mark.parametrize("precondition", [pc.edm, pc.flow])
 def test_without_noise_the_denoiser_is_the_identity(precondition: pc.Precondition) -> None:
     x0, _ = pair()
