@@ -136,7 +136,8 @@ class LatentDecoder:
         """The sequence of each latent ``[B, L, K]``, which the decoder reads through ``blur``, told of ``values``."""
         z = z.to(self.device)
         if blur:
-            z = z + blur * rng.normal(seed, items.to(self.device), BLURRING, z[0].numel()).view_as(z)
+            noise = rng.normal(seed, items.to(self.device), BLURRING, z[0].numel()).view_as(z)
+            z = z + blur * noise * (1 if isinstance(self.vae, GridVAE) else self.vae.width())
         if isinstance(self.vae, GridVAE):
             return self._painted(z)
         assert self.tokens is not None

@@ -4,10 +4,10 @@ Conditions shape the prior (Kingma and Welling 2014; Sohn et al. 2015 for the co
 ``free_nats`` for nothing (free bits, Kingma et al. 2016, equation 15), and the KL enters over the first part of a
 training (Bowman et al. 2016): a decoder as strong as this one would else learn to do without z before z says anything.
 
-The decoder also learns to read a z that is blurred, z + sigma n, and is told how much (noise conditioning, Ho et al.
-2022, arXiv 2106.15282) and under which conditions. Sharp, z says everything about an item and gives it back; blurred,
-it is an outline, of which the decoder is a language model: p(x | z + sigma n, sigma, c), and at the far end p(x | c).
-A prior that draws z needs to be right about no more than the outline.
+The decoder also learns to read a z that is blurred, z + sigma s n of the prior's deviation s, and is told how much
+(noise conditioning, Ho et al. 2022, arXiv 2106.15282) and under which conditions. Sharp, z says everything about an
+item and gives it back; blurred, it is an outline of which the decoder is a language model, p(x | z + sigma s n, sigma,
+c), and at the far end p(x | c). A prior that draws z needs to be right about no more than the outline.
 
 B  batch    T  tokens    D  width    L  latent vectors    K  numbers in each    P  properties
 """
@@ -202,10 +202,15 @@ class VAE(nn.Module):
         shape = (-1, self.config.latents, self.config.latent_dim)
         return Normal(mu.view(shape), logvar.view(shape))
 
+    @torch.no_grad()
+    def width(self) -> Tensor:
+        """``[L, K]``: the deviation of z where nothing is asked, the unit of blur."""
+        return (self.prior(self.prior_head.weight.new_full((1, len(self.config.fields)), math.nan)).logvar[0] / 2).exp()
+
     def prefix(self, z: Tensor, sigma: Tensor, values: Tensor) -> Tensor:
         """``[B, L, D]``: what the decoder reads of ``z [B, L, K]`` blurred by ``sigma [B]``, under ``values [B, P]``.
 
-        Of latents as wide as the prior's the mixture that enters has a deviation of 1 whatever the blur.
+        What enters is as wide as z whatever the blur.
         """
         angle = sigma.atan()[:, None]  # 0 to pi/2
         waves = angle * self.frequency
@@ -238,7 +243,7 @@ class VAE(nn.Module):
         sharp = len(tokens) - round(self.config.blurred * len(tokens)) if self.training else len(tokens)
         angle = torch.rand(len(tokens), device=tokens.device) * (0.999 * math.pi / 2)
         sigma = angle.tan().masked_fill(torch.arange(len(tokens), device=tokens.device) < sharp, 0.0)
-        seen = self.prefix(z + sigma[:, None, None] * torch.randn_like(z), sigma, values)
+        seen = self.prefix(z + sigma[:, None, None] * self.width() * torch.randn_like(z), sigma, values)
         each = self.decoder.nats_each(tokens, z.new_empty(len(tokens), 0), seen)
         kl = q.kl(self.prior(values))
         rate = (kl * real[:, None, None]).sum(0) / count

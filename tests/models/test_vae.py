@@ -85,18 +85,19 @@ def test_the_decoder_reads_z_and_conditions_move_the_prior() -> None:
 
 
 def test_what_enters_the_decoder_has_the_width_of_z_whatever_the_blur() -> None:
-    """z + sigma n, times cos(atan sigma): deviation 1 of a z of deviation 1, and nothing of z at the far end."""
+    """z + sigma s n, times cos(atan sigma): as wide as z, which is as wide as the prior; at the far end no z."""
     model = make(latents=40, latent_dim=8)
     torch.nn.init.zeros_(model.enter.bias)
     torch.manual_seed(0)
-    z = torch.randn(200, 40, 8, dtype=torch.float64)
+    z = torch.randn(200, 40, 8, dtype=torch.float64) * model.width()
     values = torch.full((200, 1), math.nan, dtype=torch.float64)
     with torch.no_grad():
         width = model.enter(z).std()
         for sigma in (0.0, 0.5, 2.0, 30.0):
             told = torch.full((200,), sigma, dtype=torch.float64)
             said = model.prefix(torch.zeros_like(z), told, values)  # of the level and the conditions alone
-            entered = model.prefix(z + sigma * torch.randn_like(z), told, values) - said
+            blurred = z + sigma * model.width() * torch.randn_like(z)
+            entered = model.prefix(blurred, told, values) - said
             assert float(entered.std()) == pytest.approx(float(width), rel=0.03)
         assert float((model.prefix(z, told * 1e9, values) - model.prefix(-z, told * 1e9, values)).abs().max()) < 1e-6
 
@@ -196,7 +197,8 @@ def test_it_learns_to_write_back_what_it_read_and_to_guess_what_is_blurred() -> 
 
         def nats(sigma: float, values: Tensor) -> float:
             level = torch.full((len(many),), sigma)
-            return float(model.nats(many, z + sigma * torch.randn_like(z), level, values.repeat(64, 1))) / len(many)
+            blurred = z + sigma * model.width() * torch.randn_like(z)
+            return float(model.nats(many, blurred, level, values.repeat(64, 1))) / len(many)
 
         assert nats(0, unknown) < 0.1
         assert float(model.nats(words, model.encode(words).mu.roll(1, 0))) / 4 > 2  # another's latent, another word
