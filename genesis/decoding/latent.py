@@ -70,7 +70,7 @@ class LatentDecoder:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``."""
         z = self.latents(values, items, seed, rules, guidance, start)
         blur = self.model.config.blur if rules.blur is None else rules.blur
-        made = self.write(z, items, seed, rules, constraint, blur, values)
+        made = self.write(z, items, seed, rules, constraint, blur, values, guidance)
         if start and start.keep is not None:
             kept = torch.where(start.keep.to(self.device), start.tokens.to(self.device), made.tokens)
             made = replace(made, tokens=kept)
@@ -132,8 +132,12 @@ class LatentDecoder:
         constraint: Constraint | None = None,
         blur: float = 0.0,
         values: Tensor | None = None,
+        guidance: float = 1.0,
     ) -> Decoded:
-        """The sequence of each latent ``[B, L, K]``, which the decoder reads through ``blur``, told of ``values``."""
+        """The sequence of each latent ``[B, L, K]``, which the decoder reads through ``blur``, told of ``values``.
+
+        A sharp latent says all there is to say, so that only one that is blurred is written with ``guidance``.
+        """
         z = z.to(self.device)
         if blur:
             noise = rng.normal(seed, items.to(self.device), BLURRING, z[0].numel()).view_as(z)
@@ -146,8 +150,12 @@ class LatentDecoder:
         for own, column in enumerate(self.told):
             if column is not None and values is not None:
                 told[:, own] = values[:, column].to(self.device)
-        prefix = self.vae.prefix(z, z.new_full((len(z),), blur), told)
-        return self.tokens.decode(nothing, items, seed, rules, constraint, shared=True, prefix=prefix)
+        level = z.new_full((len(z),), blur)
+        prefix = self.vae.prefix(z, level, told)
+        if not blur or guidance == 1:
+            return self.tokens.decode(nothing, items, seed, rules, constraint, shared=True, prefix=prefix)
+        both = torch.stack((prefix, self.vae.prefix(z, level, torch.full_like(told, float("nan")))))
+        return self.tokens.decode(nothing, items, seed, rules, constraint, guidance, shared=True, prefix=both)
 
     def _painted(self, z: Tensor) -> Decoded:
         """The grids of latents, as sequences that all end."""

@@ -78,9 +78,10 @@ class Decoder:
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
         2022); 1 is the plain conditional model.
 
-        ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row.
+        ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row; ``[S, B, L, D]`` where each of the
+        S sets of values has its own, with guidance that of nothing asked last.
         """
-        before = 0 if prefix is None else prefix.shape[1]
+        before = 0 if prefix is None else prefix.shape[-2]
         asked, room = len(items), self.model.config.max_length - before
         B = bucket(asked)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
@@ -99,8 +100,9 @@ class Decoder:
         else:
             net = self.net(sets[0][1][:1] if shared else sets[0][1], B)
         if prefix is not None:
-            assert several == 1
-            for place, x in enumerate(prefix[fill].to(self.device).unbind(1)):
+            each = (prefix if prefix.ndim == 4 else prefix[None]).to(self.device)[:, fill]
+            assert len(each) == several
+            for place, x in enumerate(each.flatten(0, 1).unbind(1)):
                 net.feed(x, place)
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
