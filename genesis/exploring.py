@@ -151,14 +151,17 @@ def analogues(engine: Engine, like: str, count: int, similarity: tuple[float, fl
 
 
 def explore(engine: Engine, count: int, seed: int = 0) -> Hits:
-    """A map: ``count`` items of the prior with their place ``x, y`` on the two main axes of their latents (PCA)."""
+    """A map: ``count`` items of the prior with their place ``x, y`` on the two main axes of their latents (PCA).
+
+    Latents are written as for every draw, through the model's own blur.
+    """
     if count < 3:
         raise UsageError(f"count={count}: a map needs at least 3 items")
     began = time.monotonic()
     decoder = _latent(engine)
     values = torch.full((count, len(engine.properties)), float("nan"))
     z = decoder.latents(values, torch.arange(count), seed, Rules())
-    made = decode(engine, z)
+    made = decode(engine, z, GREEDY, seed, decoder.model.config.blur)
     kept = {engine.domain.key(item): row for row, item in reversed(list(enumerate(made))) if item is not None}
     rows = sorted(kept.values())
     flat = z.cpu()[rows].flatten(1).double()
