@@ -1,9 +1,10 @@
-"""Nats a note of a model of the JSB chorales: ``python benchmarks/jsb_nll.py runs/jsb``.
+"""Nats a note of a model of the JSB chorales: ``python benchmarks/jsb_nll.py runs/jsb [SPELLINGS]``.
 
 A chorale's likelihood is that of its whole token sequence with nothing asked, key, instruments and bar lines
 included, divided by 4 x frames of the sixteenth grid: the unit of Music Transformer's 0.335 (validation),
 chronological and with no chord given. The sequence says more than the frames do, so the figure is an upper bound of
-the frames' own.
+the frames' own. With ``SPELLINGS`` above 1 each event's probability is the mean over so many tonics that the
+notes are written from: an event is the same from any of them. The key is asked of the chorale's own spelling.
 
 ``disjoint``: the chorales whose first sixteen soprano intervals open no training chorale. ``table``: for each voice,
 P(hold | place in the beat), else P(pitch | last pitch) backed off to the voice's pitches: what a look-up reaches.
@@ -32,21 +33,27 @@ Frames = list[list[int]]
 
 
 @torch.inference_mode()
-def nats(engine: genesis.Engine, frames: Frames) -> float:
+def nats(engine: genesis.Engine, frames: Frames, spellings: int = 1) -> float:
     """Of one chorale. What is longer than the network is read in windows: the header, then the latest bars."""
-    tokens = [*engine.domain.encode(chorale(frames)).tolist(), EOS]
+    score = chorale(frames)
+    ways = [engine.domain.encode(score), *engine.domain.spellings(score, spellings - 1)]  # type: ignore[attr-defined]
+    tokens = F.pad(torch.stack(ways), (0, 1), value=EOS)  # [S, T]
     room = engine.config.model.max_length
-    absent = torch.full((1, len(engine.config.model.fields)), math.nan)
-    bars = [i for i, token in enumerate(tokens) if BAR <= token < BAR + SIZE["bar"]]
-    head = [BOS, *tokens[: bars[0] + 1]]  # with the first bar, which names the meter
-    total, done, line, at = 0.0, 0, [BOS, *tokens], 1  # ``at``: where in the line the first token not yet scored stands
-    while done < len(tokens):
-        x = torch.tensor([line[: room + 1]])
-        logits = engine.model(x[:, :-1], absent)[0, at - 1 :, : len(engine.config.vocab)].float()
-        total += float(F.cross_entropy(logits, x[0, at:], reduction="sum"))
+    absent = torch.full((len(tokens), len(engine.config.model.fields)), math.nan)
+    bars = ((tokens[0] >= BAR) & (tokens[0] < BAR + SIZE["bar"])).nonzero()[:, 0].tolist()
+    framed = F.pad(tokens, (1, 0), value=BOS)
+    head = framed[:, : bars[0] + 2]  # with the first bar, which names the meter
+    total, done, line, at = 0.0, 0, framed, 1  # ``at``: where in the line the first token not yet scored stands
+    while done < tokens.shape[1]:
+        x = line[:, : room + 1]
+        logits = engine.model(x[:, :-1], absent)[:, at - 1 :, : len(engine.config.vocab)].float()
+        log_p = logits.log_softmax(-1).gather(-1, x[:, at:, None])[..., 0]  # [S, t]
+        if done == 0:
+            log_p[:, 0] = log_p[0, 0]
+        total -= float(log_p.logsumexp(0).sum() - math.log(len(tokens)) * log_p.shape[1])
         done += x.shape[1] - at
         begin = next((bar for bar in bars if done - bar < room // 2), bars[-1])
-        line, at = [*head, *tokens[begin + 1 :]], len(head) + done - begin - 1
+        line, at = torch.cat((head, tokens[:, begin + 1 :]), 1), head.shape[1] + done - begin - 1
     return total
 
 
@@ -89,13 +96,14 @@ def table_nats(train: list[Frames], test: list[Frames]) -> float:
 
 def main() -> None:
     engine = genesis.load(sys.argv[1])
+    spellings = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     published = json.loads((fetch.cached("jsb") / "jsb-chorales-16th.json").read_text())
     splits = {name: [voiced(frames) for frames in pieces] for name, pieces in published.items()}
     known = {opening(frames) for frames in splits["train"]}
     rows = []
     for split in ("train", "valid", "test"):
         pieces: list[Frames] = splits[split]
-        found = [nats(engine, frames) for frames in pieces]
+        found = [nats(engine, frames, spellings) for frames in pieces]
         every = range(len(pieces))
         apart = [i for i in every if opening(pieces[i]) not in known]
 
@@ -117,7 +125,7 @@ def main() -> None:
                 "table": round(table_nats(splits["train"], pieces), 4),
             }
         )
-    print(json.dumps({"model": sys.argv[1], "rows": rows}, indent=1))
+    print(json.dumps({"model": sys.argv[1], "spellings": spellings, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

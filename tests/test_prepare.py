@@ -74,7 +74,7 @@ def test_an_item_is_written_in_several_orders(tmp_path):
         assert (encoded.values[rows] == encoded.values[rows[0]]).all()
         assert len({bool(encoded.held_out[i]) for i in rows}) == 1
     assert np.array_equal(encoded.tokens, again.encoded.tokens)
-    with pytest.raises(UsageError, match="spellings=2: text are written in one order"):
+    with pytest.raises(UsageError, match="spellings=2: text are written in one way"):
         prepare("text", source, tmp_path / "g", spellings=2)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genesis.errors import EncodeError
-from genesis_domains.music import codec
+from genesis_domains.music import DOMAIN, codec
 from genesis_domains.music.names import KEYS, METERS, SHARPS, bar_ticks, program_of, signature
 from genesis_domains.music.score import Harmony, Note, Score, Track, tidy, trimmed
 from genesis_domains.music.vocabulary import BAR, FOR, LONGEST, MORE, VOCAB, note_token, shift
@@ -46,6 +46,30 @@ def test_a_transposition_changes_one_token():
         other = codec.encode(Score((line([p + up for p in pitches]),), (COMMON,), key))
         assert other[1:] == c[1:]
         assert VOCAB[other[0]] == f"key:{KEYS[key]}"
+
+
+@settings(max_examples=60)
+@given(scores(), st.integers(0, 11))
+def test_other_tonics_say_the_same_notes(score, count):
+    """Eleven spellings at most, of the score's own mode, event for event: only what is written from the tonic changes."""
+    own, found = codec.encode(score), [x.tolist() for x in DOMAIN.spellings(score, count)]
+    assert len(found) == count
+    assert len({x[0] for x in (own, *found)}) == 1 + count
+    for x in found:
+        other = codec.decode(x)
+        assert replace(other, key=score.key) == score
+        assert other.key // 12 == score.key // 12
+        kinds = [[VOCAB[t].split(":")[0] for t in y] for y in (own, x)]
+        assert kinds[0] == kinds[1]
+    if count == 11:
+        assert {codec.decode(x).key % 12 for x in (own, *found)} == set(range(12))
+
+
+def test_near_tonics_come_first():
+    score = Score((line([60, 64, 67, 72]),), (COMMON,), KEYS.index("C major"))
+    assert [VOCAB[int(x[0])] for x in DOMAIN.spellings(score, 4)] == [
+        "key:G major", "key:F major", "key:D major", "key:Bb major",
+    ]  # fmt: skip
 
 
 def test_drums_are_not_transposed():
