@@ -51,7 +51,7 @@ def test_a_transposition_changes_one_token():
 @settings(max_examples=60)
 @given(scores(), st.integers(0, 11))
 def test_other_tonics_say_the_same_notes(score, count):
-    """Eleven spellings at most, of the score's own mode, event for event: only what is written from the tonic changes."""
+    """At most eleven, of the score's own mode, event for event: only what is written from the tonic changes."""
     own, found = codec.encode(score), [x.tolist() for x in DOMAIN.spellings(score, count)]
     assert len(found) == count
     assert len({x[0] for x in (own, *found)}) == 1 + count
