@@ -8,17 +8,21 @@ likeliest sequence is no new item, draws near by are looked at instead, so that 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from genesis.decoding.constraint import Constraint
 from genesis.decoding.latent import LatentDecoder
-from genesis.decoding.sampling import Rules
+from genesis.decoding.loop import Decoded
+from genesis.decoding.sampling import NEVER, Rules
 from genesis.domain import BOS, EOS, PAD, Compared, Constrained, Grid, Label, Parsed, Text
 from genesis.errors import EncodeError, UsageError
 from genesis.hits import Hits, Report
@@ -26,7 +30,9 @@ from genesis.hits import Hits, Report
 if TYPE_CHECKING:
     from genesis.engine import Engine
 
-GREEDY = Rules(temperature=0)
+GREEDY, DRAWN = Rules(temperature=0), Rules(temperature=0.8)
+SEARCHED = 32  # draws for a latent whose likeliest sequence is in doubt
+AT_ONCE = 512  # of them
 NEAR = (0.35, 0.7, 1.4)  # deviations of the draws about a step, in those of the prior, where it is no new item itself
 DRAWS = 32  # at each of them, until one is a new item
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # deviations about an item at which its analogues are looked for
@@ -62,7 +68,7 @@ def decode(
     """The item of each latent ``[N, L, K]``, the likeliest by default; None where the sequence is no item.
 
     With ``blur`` the latents are read so many deviations about where they are; row ``i`` takes the noise of the item
-    ``first + i``.
+    ``first + i``. A sharp latent's likeliest sequence is searched for, see :func:`likeliest`.
     """
     decoder = _latent(engine)
     wanted = (decoder.vae.config.latents, decoder.vae.config.latent_dim)
@@ -70,11 +76,46 @@ def decode(
         raise UsageError(f"latents of shape {tuple(z.shape)}; this model's are [N, {wanted[0]}, {wanted[1]}]")
     domain = engine.domain
     constraint = domain.constraint(engine.model.config.max_length) if isinstance(domain, Constrained) else None
-    written = decoder.write(z, first + torch.arange(len(z)), seed, rules, constraint, blur)
+    if rules == GREEDY and not blur and not isinstance(domain.spec, Grid):
+        written = likeliest(decoder, z, seed, constraint)
+    else:
+        written = decoder.write(z, first + torch.arange(len(z)), seed, rules, constraint, blur)
     rows = [written.tokens[row, : written.length[row]].cpu() for row in range(len(z))]
     if isinstance(domain.spec, Grid):
         rows = [domain.spec.numbers(row, engine.shape) for row in rows]
     return [domain.decode(row) if ended else None for row, ended in zip(rows, written.ended.tolist(), strict=True)]
+
+
+def likeliest(decoder: LatentDecoder, z: Tensor, seed: int, constraint: Constraint | None) -> Decoded:
+    """The most probable sequence found for each latent ``[N, L, K]``.
+
+    Token by token the most probable one, and where the whole has less than half of the probability, so that another may
+    have more, the best of ``SEARCHED`` draws if it is better.
+    """
+    found = decoder.write(z, torch.arange(len(z)), seed, GREEDY, constraint)
+    unsure = (~found.ended | (found.log_prob < math.log(0.5))).nonzero()[:, 0].cpu()
+    if not len(unsure):
+        return found
+    items = (unsure[:, None] * SEARCHED + torch.arange(SEARCHED)).flatten()
+    rows = unsure.repeat_interleave(SEARCHED)
+    parts = [
+        decoder.write(z[rows[at : at + AT_ONCE]], items[at : at + AT_ONCE], seed, DRAWN, constraint)
+        for at in range(0, len(rows), AT_ONCE)
+    ]
+    worth = torch.cat([part.log_prob.masked_fill(~part.ended, NEVER) for part in parts]).view(-1, SEARCHED)
+    best = worth.argmax(1)
+    width = max(part.tokens.shape[1] for part in (found, *parts))
+    tokens = F.pad(found.tokens, (0, width - found.tokens.shape[1]), value=PAD)
+    length, ended, log_prob = found.length.clone(), found.ended.clone(), found.log_prob.clone()
+    for number, row in enumerate(unsure.tolist()):
+        if worth[number, best[number]] <= (log_prob[row] if ended[row] else NEVER):
+            continue
+        part, at = divmod(number * SEARCHED + int(best[number]), AT_ONCE)
+        own = parts[part]
+        tokens[row, : own.tokens.shape[1]] = own.tokens[at]
+        tokens[row, own.tokens.shape[1] :] = PAD
+        length[row], ended[row], log_prob[row] = own.length[at], True, own.log_prob[at]
+    return Decoded(tokens, length, ended, log_prob)
 
 
 def interpolate(engine: Engine, a: str, b: str, steps: int, seed: int = 0) -> Hits:
@@ -161,7 +202,7 @@ def explore(engine: Engine, count: int, seed: int = 0) -> Hits:
     decoder = _latent(engine)
     values = torch.full((count, len(engine.properties)), float("nan"))
     z = decoder.latents(values, torch.arange(count), seed, Rules())
-    made = decode(engine, z, GREEDY, seed, decoder.model.config.blur)
+    made = decode(engine, z, Rules(), seed, decoder.model.config.blur)
     kept = {engine.domain.key(item): row for row, item in reversed(list(enumerate(made))) if item is not None}
     rows = sorted(kept.values())
     flat = z.cpu()[rows].flatten(1).double()

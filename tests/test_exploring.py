@@ -14,8 +14,10 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from genesis.checkpoint import Config, Provenance
 from genesis.cli.app import run
+from genesis.decoding.latent import LatentDecoder
 from genesis.engine import Engine
 from genesis.errors import UsageError
+from genesis.exploring import GREEDY, likeliest
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.models.vae import VAE, VAEConfig
 from genesis.nn.conditioner import NumberField
@@ -92,6 +94,30 @@ def test_analogues_lie_at_the_distance_asked_for(engine: Engine) -> None:
     assert all(0.02 <= tanimoto(TO, key) <= 0.9 for key in hits.keys)
     assert hits.measured["similarity"] == pytest.approx([tanimoto(TO, key) for key in hits.keys])
     assert "NC1CCCCC1" not in hits.keys
+
+
+def test_the_likeliest_sequence_is_searched_for_where_it_is_in_doubt(engine: Engine) -> None:
+    """No draw at any temperature is likelier than what is found, and what greedy gives is kept where it is the best."""
+    decoder = engine.decoder
+    assert isinstance(decoder, LatentDecoder)
+    torch.manual_seed(1)
+    z = 3 * torch.randn(40, 4, 16)
+    constraint = DOMAIN.constraint(24)
+    greedy = decoder.write(z, torch.arange(40), 0, GREEDY, constraint)
+    found = likeliest(decoder, z, 0, constraint)
+    again = likeliest(decoder, z, 0, constraint)
+    assert torch.equal(found.tokens, again.tokens)
+    sure = greedy.ended & (greedy.log_prob > math.log(0.5))
+    better = found.log_prob > greedy.log_prob + 1e-4
+    assert better.any()
+    assert not (better & sure).any()
+    assert (found.log_prob >= greedy.log_prob - 1e-4)[greedy.ended].all()
+    for row in (~better).nonzero()[:, 0].tolist():
+        assert torch.equal(found.tokens[row, : greedy.length[row]], greedy.tokens[row, : greedy.length[row]])
+    few = likeliest(decoder, z[:3], 0, constraint)  # a latent's sequence is its own
+    assert [few.tokens[i, :n].tolist() for i, n in enumerate(few.length.tolist())] == [
+        found.tokens[i, :n].tolist() for i, n in enumerate(found.length[:3].tolist())
+    ]
 
 
 def test_a_map_is_of_different_items_about_their_middle(engine: Engine, tmp_path: Path) -> None:
