@@ -134,12 +134,13 @@ def interpolate(engine: Engine, a: str, b: str, steps: int, seed: int = 0) -> Hi
     found, drawn = {engine.domain.key(ends[0]): ends[0]}, 0
     taken = {engine.domain.key(ends[1])}
     positions = [0.0]
-    for number in range(1, steps - 1):
-        t = number / (steps - 1)
-        middle = (z_a + t * (z_b - z_a))[None]
+    places = torch.arange(1, steps - 1) / (steps - 1)
+    middles = z_a + places[:, None, None] * (z_b - z_a)
+    written = decode(engine, middles) if steps > 2 else []
+    for number, t in enumerate(places.tolist()):
         for width in (0.0, *NEAR):  # the point itself, then what lies about it
-            around = middle.expand(DRAWS if width else 1, -1, -1)
-            candidates = decode(engine, around, GREEDY, seed, width, number * DRAWS)
+            around = middles[number].expand(DRAWS, -1, -1)
+            candidates = decode(engine, around, GREEDY, seed, width, number * DRAWS) if width else [written[number]]
             drawn += len(candidates)
             fresh = [c for c in candidates if c is not None and engine.domain.key(c) not in taken | set(found)]
             if fresh:

@@ -40,7 +40,7 @@ LATENTS = {
 }
 FREE_NATS = 0.5  # of each number: 160 nats for the 320 of a small model, where a MOSES molecule holds about 19
 BLURRED = 2 / 3  # share of a batch whose z the decoder reads blurred
-BLUR = 2.0  # sigma at which what a prior draws is read
+BLUR = 4.0  # sigma at which what a prior draws is read
 WAVES = 16  # of the blur
 ACTIVE = 0.01  # variance of a mean over items from which a number counts as used (Burda et al. 2016, section 5)
 FIRST_LOGVAR = -3.0
