@@ -11,7 +11,8 @@ from pathlib import Path
 HEAVY = ("torch", "rdkit", "typer", "rich", "pydantic", "numpy", "safetensors", "pandas", "pyarrow", "triton")
 RUNS = 5  # the fastest counts: the others measure what else the machine does
 IMPORT_SECONDS = 0.15
-HELP_SECONDS = 0.3
+HELP_SECONDS = 0.3  # where Python itself starts in 15 ms, and in proportion where it takes longer
+STARTS = 20  # HELP_SECONDS in starts of Python
 
 WATCH = """
 import json, sys
@@ -56,7 +57,8 @@ def test_import_time() -> None:
 def test_help_time() -> None:
     command = Path(sys.executable).with_name("genesis")
     assert command.exists(), "the command `genesis` is not installed; run `make test`"
-    assert cpu_seconds(command, "--help") < HELP_SECONDS
+    bare = cpu_seconds(sys.executable, "-c", "pass")
+    assert cpu_seconds(command, "--help") < max(HELP_SECONDS, STARTS * bare)
 
 
 def test_help_loads_neither_torch_nor_a_domain() -> None:

@@ -54,6 +54,7 @@ def test_every_flag_reaches_the_engine(call: Call, engine: Any) -> None:
         "guidance": 2.0,
         "steps": 0,
         "sampler": "",
+        "blur": None,
         "keep_best": 4,
         "constrained": False,
         "batch_size": 16,
