@@ -40,10 +40,14 @@ TASKS = {
 morgan = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
 
 
-def score(engine: Engine, given: dict, drug: str, count: int, target: dict, seed: int, t: float, w: float) -> dict:
+def score(engine: Engine, given: dict, drug: str, target: dict, asked: argparse.Namespace) -> dict:
     """One drug and task."""
+    count = asked.count
     task, targets = engine.task(given, target), engine.targets(target)
-    request = Request(seed=seed, rules={"temperature": t}, guidance=w, measure=("qed", "sa_score"))
+    request = Request(
+        seed=asked.seed, rules={"temperature": asked.temperature}, guidance=asked.guidance,
+        measure=("qed", "sa_score"), candidates=asked.candidates,
+    )  # fmt: skip
     drawn = list(engine.draw(count, request, targets, workers=1, task=task))
     valid = [d for d in drawn if d.key is not None]
     distinct = {d.key: d for d in valid}
@@ -68,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--candidates", type=int, default=0)
     parser.add_argument("--target", action="append", default=[])
     parser.add_argument("--task", choices=TASKS, action="append")
     asked = parser.parse_args()
@@ -81,9 +86,7 @@ def main() -> None:
         for drug in drugs:
             given = {"superstructure" if task == "superstructure" else "complete": drug[TASKS[task]]}
             try:
-                scores = score(
-                    engine, given, drug["smiles"], asked.count, target, asked.seed, asked.temperature, asked.guidance
-                )
+                scores = score(engine, given, drug["smiles"], target, asked)
             except GenesisError as error:
                 scores = dict.fromkeys(("valid", "unique", "quality", "diversity", "distance"), 0.0)
                 print(f"{task} {drug['name']}: {error}", file=sys.stderr, flush=True)

@@ -229,6 +229,7 @@ class Constrained(Protocol):
         ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """Items of which a part is given, finished in passes: what the last pass left is the draft of the next.
 
@@ -237,6 +238,11 @@ class Task(Protocol):
 
     @property
     def passes(self) -> int: ...
+
+    @property
+    def candidates(self) -> int:
+        """How often each item is drawn, where the request does not say; see ``genesis.drawing.finish_chunk``."""
+        ...
 
     @property
     def target(self) -> Mapping[str, Any]:

@@ -17,21 +17,25 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 import genesis
-from genesis import checkpoint, families, registry
+from genesis import checkpoint, families, registry, rng
 from genesis.decoding.foreign import PainterDecoder
 from genesis.decoding.latent import LatentDecoder
 from genesis.decoding.loop import Decoded
 from genesis.decoding.masked import MaskedDecoder
 from genesis.decoding.sampling import Rules
 from genesis.domain import Begun, Constrained, Constraint, Domain, Gapped, Grid, Obeying, Speaking, Task
+from genesis.models.transformer import Transformer
 from genesis.targets import Targets
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from genesis.engine import Engine
 
 # glibc gives blocks of a megabyte back at once and takes them again at the next step: 8 % of decoding on two cores
 LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
 TURN = 1 << 40  # items of one pass over what is given; the next pass has the noise of the items beyond
+ROWS = 512  # candidates that are finished together
 SHARE = 512  # items that a process beside a GPU checks in one go
 
 Chunk = tuple[int, int]  # the first index, and the one after the last
@@ -47,6 +51,9 @@ class Request(BaseModel):
     constrained: bool = True
     strict: bool = False  # what the domain does not find as it was asked counts as invalid
     measure: tuple[str, ...] = ()
+    candidates: int = Field(
+        default=0, ge=0, le=256
+    )  # of each item that holds what is given; 0: as many as the task says
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,12 @@ def obeying(domain: Domain[Any], drawn: Iterable[Drawn], request: Request, targe
 
 
 def finish_chunk(engine: Engine, first: int, last: int, request: Request, targets: Targets, task: Task) -> list[Drawn]:
-    """:func:`draw_chunk` where a part is given: pass by pass, each with noise of its own; a draft that fails is out."""
+    """:func:`draw_chunk` where a part is given: pass by pass, each with noise of its own; a draft that fails is out.
+
+    What is forced may be what the model would hardly write there. So each item is drawn several times, and one of its
+    candidates kept with the probability that forcing left of it: the more there are, the nearer the items are to the
+    model's own that hold what is given (sampling importance resampling, Rubin 1988).
+    """
     if isinstance(engine.decoder, MaskedDecoder):
         assert isinstance(task, Gapped)
         items = torch.arange(first, last)
@@ -117,25 +129,49 @@ def finish_chunk(engine: Engine, first: int, last: int, request: Request, target
         values = targets.values(items, request.seed)
         filled = engine.decoder.complete(templates, values, items, request.seed, request.rules, request.guidance)
         return check(engine.domain, first, filled.cpu(), request.measure)
+    each = (request.candidates or task.candidates) if isinstance(engine.model, Transformer) else 1
+    together = max(1, ROWS // each)
+    parts = (range(at, min(at + together, last)) for at in range(first, last, together))
+    return [one for part in parts for one in _finish(engine, part, each, request, targets, task)]
+
+
+def _finish(
+    engine: Engine, indices: Sequence[int], each: int, request: Request, targets: Targets, task: Task
+) -> Iterator[Drawn]:
     room = engine.model.config.max_length
-    drafts = {index: task.begin(index, request.seed) for index in range(first, last)}
-    log_prob = dict.fromkeys(drafts, 0.0)
+    tries = [(index, k) for index in indices for k in range(each)]
+    apart = TURN * task.passes  # candidates have the noise of items that nobody asks for
+    drafts = {(index, k): task.begin(index + k * apart, request.seed) for index, k in tries}
+    log_prob, weight = dict.fromkeys(tries, 0.0), dict.fromkeys(tries, 0.0)
     for turn in range(task.passes):
         if not drafts:
             break
         alive = list(drafts)
-        constraint = task.constraint(turn, [drafts[index] for index in alive], room)
-        decoded = _decode(engine, alive, request, targets, constraint, turn).cpu()
-        for row, index in enumerate(alive):
+        constraint = task.constraint(turn, [drafts[one] for one in alive], room)
+        noise = torch.tensor([index + k * apart + turn * TURN for index, k in alive])
+        asked = [index for index, _ in alive]
+        decoded = _decode(engine, asked, request, targets, constraint, noise, weigh=each > 1).cpu()
+        for row, one in enumerate(alive):
             tokens = decoded.tokens[row, : decoded.length[row]].tolist()
-            draft = task.join(turn, drafts[index], tokens, room) if decoded.ended[row] else None
-            log_prob[index] += float(decoded.log_prob[row])
+            draft = task.join(turn, drafts[one], tokens, room) if decoded.ended[row] else None
+            log_prob[one] += float(decoded.log_prob[row])
+            if decoded.log_mass is not None:
+                weight[one] += float(decoded.log_mass[row])
             if draft is None:
-                del drafts[index]
+                del drafts[one]
             else:
-                drafts[index] = draft
-    finished = {index: task.finish(draft) for index, draft in drafts.items()}
-    return [_drawn(engine.domain, i, finished.get(i), request.measure, log_prob[i]) for i in range(first, last)]
+                drafts[one] = draft
+    finished = {one: item for one, draft in drafts.items() if (item := task.finish(draft)) is not None}
+    for index in indices:
+        mine = [k for k in range(each) if (index, k) in finished] or [0]
+        if len(mine) > 1:
+            dice = rng.uniform(request.seed, torch.tensor([index + k * apart for k in mine]), 0, rng.STREAM_CHOICE)
+            scores = (
+                torch.tensor([weight[index, k] for k in mine], dtype=torch.float64) - (-dice[:, 0].double().log()).log()
+            )
+            mine = [mine[int(scores.argmax())]]
+        one = index, mine[0]
+        yield _drawn(engine.domain, index, finished.get(one), request.measure, log_prob[one])
 
 
 def in_processes(
@@ -202,14 +238,17 @@ def _decode(
     request: Request,
     targets: Targets,
     constraint: Constraint | None,
-    turn: int = 0,
+    noise: Tensor | None = None,
     begun: Begun | None = None,
+    weigh: bool = False,
 ) -> Decoded:
     items = torch.tensor(indices)
     mixture = targets.mixture(items, request.seed)
-    noise = items + turn * TURN
-    if len(mixture) > 1:
-        return engine.loop.decode(mixture, noise, request.seed, request.rules, constraint, request.guidance)
+    noise = items if noise is None else noise
+    if len(mixture) > 1 or weigh:
+        values = mixture if len(mixture) > 1 else mixture[0][1]
+        shared, seed, rules = len(mixture) == 1 and targets.alike, request.seed, request.rules
+        return engine.loop.decode(values, noise, seed, rules, constraint, request.guidance, shared, weigh=weigh)
     ((_, values),) = mixture
     if isinstance(engine.decoder, LatentDecoder | PainterDecoder):
         engine.tell(targets)

@@ -188,6 +188,7 @@ class Engine:
         blur: float | None = None,
         constrained: bool = True,
         keep_best: int = 1,
+        candidates: int = 0,
         accept: Callable[[Any], bool] | None = None,
         measure: Literal["all"] | Sequence[str] = "all",
         batch_size: int = 512,
@@ -214,6 +215,8 @@ class Engine:
                 much leaves its outline; None takes the model's own.
             constrained: keep decoding inside the domain's grammar, where it has one and the model writes in order.
             keep_best: draw this many times ``count`` and keep those closest to the targets; the report says so.
+            candidates: draws of each item round what is given, of which one is kept with the probability that forcing
+                left of it; more are slower and nearer to the model's own. 0 takes the task's own, 8 for molecules.
             accept: looks at each valid item; where it says no, the next index is drawn, and the report counts it.
             measure: the properties to measure, besides those asked for.
             batch_size: rows decoded together; changes the speed, never the items.
@@ -235,6 +238,11 @@ class Engine:
                 f"keep_best needs targets that can be measured; {blind[0]!r} is known from the training file only"
             )
         families.check_drawing(self.config, guidance, steps, sampler, blur)
+        own = task.candidates if isinstance(self.model, Transformer) and isinstance(task, Task) else 0
+        if candidates and not own:
+            raise UsageError(
+                f"candidates={candidates}: a transformer draws them round what is given; leave it out here"
+            )
         names = tuple(measurable) if measure == "all" else tuple(measure)
         unknown = next((n for n in names if n not in measurable), None)
         if unknown is not None:
@@ -254,6 +262,7 @@ class Engine:
                 guidance=guidance,
                 constrained=constrained and self.config.family != "masked",
                 strict=constrained and task is None,
+                candidates=candidates or own,
                 measure=tuple(dict.fromkeys((*(n for n in targets.asked if n in measurable), *names))),
             )
         except ValidationError as error:
@@ -452,7 +461,8 @@ class Engine:
         report = Report(
             asked=count, drawn=drawn, returned=len(chosen),
             valid=valid / max(1, drawn), unique=distinct / max(1, drawn),
-            unseen=targets.unseen(), keep_best=keep_best, constrained=request.constrained,
+            unseen=targets.unseen(), keep_best=keep_best,
+            candidates=max(1, request.candidates), constrained=request.constrained,
             temperature=request.rules.temperature, guidance=request.guidance, seed=request.seed,
             model=self.name, corpus=self.config.provenance.corpus, licence=self.config.provenance.licence,
             seconds=seconds, interrupted=interrupted, refused=refused,

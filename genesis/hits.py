@@ -53,6 +53,7 @@ class Report:
     selected: bool = False  # a selection of what was returned: fewer than asked is no shortfall
     unseen: tuple[str, ...] = ()  # what was asked together and no training item has
     keep_best: int = 1
+    candidates: int = 1  # draws of each item round what is given, of which one was kept
     constrained: bool = True
     temperature: float = 1.0
     guidance: float = 1.0
@@ -76,6 +77,7 @@ class Report:
     def __str__(self) -> str:
         rules = f"seed {self.seed}, temperature {number(self.temperature)}, guidance {number(self.guidance)}"
         rules += f", the closest of {self.keep_best:,} kept" if self.keep_best > 1 else ""
+        rules += f", 1 of {self.candidates:,} candidates each" if self.candidates > 1 else ""
         rules += "" if self.constrained else ", no constraint"
         notes = [self.shortfall, "selected" if self.selected else ""]
         notes += [f"{share(self.novel)} not in the training set"] if self.novel is not None else []

@@ -18,8 +18,10 @@ from genesis.ops import open_unit, philox, signed, spread
 MASK32 = 0xFFFFFFFF
 # one stream a purpose: they never share numbers
 STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER, STREAM_LATENTS, STREAM_LENGTHS, STREAM_GIVEN = range(7)
+STREAM_CHOICE = 7
 
 __all__ = [
+    "STREAM_CHOICE",
     "STREAM_DROPS",
     "STREAM_GIVEN",
     "STREAM_LATENTS",

@@ -52,7 +52,7 @@ Similarity = Annotated[
 NEARBY = "0.4:0.7"
 LIKE_ALONE = (
     "target_property", "given", "temperature", "top_k", "top_p", "min_p", "guidance", "steps", "sampler",
-    "blur", "keep_best", "no_constraint",
+    "blur", "keep_best", "candidates", "no_constraint",
 )  # fmt: skip
 Temperature = Annotated[
     float, flag("--temperature", metavar="X", min=0, max=100, help="Below 1 more typical; 0 greedy.", panel=DRAW)
@@ -85,6 +85,9 @@ Blur = Annotated[
 ]
 KeepBest = Annotated[
     int, flag("--keep-best", metavar="N", min=1, help="Draw N times as many, keep the closest.", panel=DRAW)
+]
+Candidates = Annotated[
+    int, flag("--candidates", metavar="N", min=0, help="Draws of each item round what is given; 0 as fits.", panel=DRAW)
 ]
 NoConstraint = Annotated[bool, flag("--no-constraint", help="Let the model write what is not valid.", panel=DRAW)]
 Out = Annotated[
@@ -183,6 +186,7 @@ def command(name: str) -> Callable[..., int]:
         sampler: Sampler = "",
         blur: Blur = None,
         keep_best: KeepBest = 1,
+        candidates: Candidates = 0,
         no_constraint: NoConstraint = False,
         out: Out = [],  # noqa: B006
         picture: Picture = None,
@@ -227,6 +231,7 @@ def command(name: str) -> Callable[..., int]:
                 sampler=sampler,
                 blur=blur,
                 keep_best=keep_best,
+                candidates=candidates,
                 constrained=not no_constraint,
                 batch_size=batch_size,
                 workers=workers,

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from genesis import rng
 from genesis.decoding.constraint import BOS, EOS, PAD, Constraint
-from genesis.decoding.net import Net, Weights
+from genesis.decoding.net import SAFE, Net, Weights
 from genesis.decoding.sampling import NEVER, Rules, draw
 from genesis.models.transformer import Transformer
-
-FEWEST = 16  # rows a batch is never smaller than: on some processors products of eight rows round differently
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +27,12 @@ class Decoded:
     length: Tensor  # [B]
     ended: Tensor  # [B] bool: <eos> was drawn before the room ran out, and every logit was finite
     log_prob: Tensor  # [B] float32: nats of the sequence under the model at temperature 1, without rules or constraint
+    log_mass: Tensor | None = None  # [B] float32, nats: what the constraint left of the probability, step after step
 
     def cpu(self) -> Decoded:
         """The same in the host's memory."""
-        return Decoded(self.tokens.cpu(), self.length.cpu(), self.ended.cpu(), self.log_prob.cpu())
+        mass = None if self.log_mass is None else self.log_mass.cpu()
+        return Decoded(self.tokens.cpu(), self.length.cpu(), self.ended.cpu(), self.log_prob.cpu(), mass)
 
     def split(self, rows: int) -> list[Decoded]:
         """Parts of so many rows, in the host's memory, each with storage of its own."""
@@ -66,6 +66,7 @@ class Decoder:
         guidance: float = 1.0,
         shared: bool = False,
         prefix: Tensor | None = None,
+        weigh: bool = False,
     ) -> Decoded:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``.
 
@@ -80,10 +81,14 @@ class Decoder:
 
         ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row; ``[S, B, L, D]`` where each of the
         S sets of values has its own, with guidance that of nothing asked last.
+
+        ``weigh``: sum up ``log_mass`` at the temperature of the draw. A constraint that forces tokens makes sequences
+        likely that the model is not inclined to; those drawn with ``exp(log_mass)`` as their weight are the model's own
+        that obey (importance sampling, as in Lew et al. 2023).
         """
         before = 0 if prefix is None else prefix.shape[-2]
         asked, room = len(items), self.model.config.max_length - before
-        B = bucket(asked)
+        B = bucket(asked, self.weights.fewest)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
         given = [(1.0, values)] if isinstance(values, Tensor) else list(values)
         sets = [(guidance * share, one[fill].to(self.device)) for share, one in given]
@@ -95,6 +100,7 @@ class Decoder:
         length = torch.zeros(B, dtype=torch.int64, device=self.device)
         ended = torch.zeros(B, dtype=torch.bool, device=self.device)
         log_prob = torch.zeros(B, device=self.device)
+        log_mass = torch.zeros(B, device=self.device) if weigh else None
         if several > 1:
             net = self.net(torch.cat([one for _, one in sets]), several * B)
         else:
@@ -126,6 +132,9 @@ class Decoder:
             token = draw(allowed, noise, rules)
             gain = logits.gather(-1, token[:, None])[:, 0] - normaliser
             log_prob[rows] += torch.where(is_open, gain, 0)
+            if log_mass is not None:
+                left, total = ((x / (rules.temperature or 1)).logsumexp(-1) for x in (allowed, logits))
+                log_mass[rows] += torch.where(is_open, left - total, 0)
             stops = is_open & ((token == EOS) | ~finite)
             is_open &= ~stops
             out[rows, step] = torch.where(is_open, token, PAD)
@@ -136,24 +145,25 @@ class Decoder:
                 break
             if constraint is not None and state is not None:
                 state = constraint.advance(state, token)
-            size = bucket(count)
+            size = bucket(count, self.weights.fewest)
             if size < len(rows):  # closed rows ride along until the next smaller size will do
                 chosen = is_open.to(torch.int8).argsort(descending=True, stable=True)[:size].sort().values
                 net.select(torch.cat([chosen + k * len(rows) for k in range(several)]))
                 rows, words, token, is_open = rows[chosen], words[chosen], token[chosen], is_open[chosen]
                 state = state[chosen] if state is not None else None
         longest = max(1, int(length.max()))
-        return Decoded(out[:asked, :longest], length[:asked], ended[:asked], log_prob[:asked])
+        mass = None if log_mass is None else log_mass[:asked]
+        return Decoded(out[:asked, :longest], length[:asked], ended[:asked], log_prob[:asked], mass)
 
 
-def bucket(rows: int) -> int:
-    """The smallest of 16, 24, 32, 48, ... that holds so many rows.
+def bucket(rows: int, fewest: int = SAFE) -> int:
+    """The smallest of 4, 8, 16, 24, 32, 48, ... that holds so many rows and is no smaller than ``fewest``.
 
     A matrix product is set up anew for each number of rows it has not met, which costs more than the rows saved.
     """
-    size = FEWEST
+    size = fewest
     while size < rows:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+        size = size * 2 if size < SAFE else size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return size
 
 

@@ -39,9 +39,9 @@ def test_a_table_on_stdout_and_the_report_on_stderr(call: Call) -> None:
 
 
 def test_every_flag_reaches_the_engine(call: Call, engine: Any) -> None:
-    flags = "--count 3 --seed 7 --temperature 0.5 --top-k 9 --top-p 0.8 --min-p 0.1 --guidance 2 --keep-best 4"
-    more = "--no-constraint --batch-size 16 --workers 2 --quiet -t letters=3:5 -t kind=long"
-    assert call("words", *flags.split(), *more.split()).code == 0
+    flags = "--count 3 --seed 7 --temperature 0.5 --top-k 9 --top-p 0.8 --min-p 0.1 --guidance 2"
+    more = "--keep-best 4 --candidates 2 --no-constraint --batch-size 16 --workers 2 --quiet -t letters=3:5"
+    assert call("words", *flags.split(), *more.split(), "-t", "kind=long").code == 0
     assert engine.asked == {
         "count": 3,
         "target": {"letters": (3.0, 5.0), "kind": "long"},
@@ -56,6 +56,7 @@ def test_every_flag_reaches_the_engine(call: Call, engine: Any) -> None:
         "sampler": "",
         "blur": None,
         "keep_best": 4,
+        "candidates": 2,
         "constrained": False,
         "batch_size": 16,
         "workers": 2,

@@ -28,6 +28,7 @@ class CompletionTask:
     """``genesis.domain.Task`` and ``Weighing``: the draft before the pass is a chance, after it the molecule."""
 
     passes = 1
+    candidates = 8
 
     def __init__(self, given: Mapping[str, Any], target: Mapping[str, Any]) -> None:
         if len(given) > 1:

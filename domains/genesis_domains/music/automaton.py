@@ -16,6 +16,7 @@ end, and so it sounds to the end as long as it is its track's last.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ from genesis_domains.music.state import (
 from genesis_domains.music.vocabulary import (
     AT,
     BAR,
+    BASE,
     CHORD,
     DOWN,
     FIRST_STEP,
@@ -75,6 +77,47 @@ from genesis_domains.music.vocabulary import (
     AFTER_FOR,
 ) = range(12)
 CHORDS = 12 * len(QUALITIES)
+HEADER = {STARTED, AFTER_KEY, AFTER_TENS, AFTER_UNITS, AFTER_PROGRAM}
+LEAVING = {AFTER_BAR, AFTER_CHORD, AFTER_NOTE, AFTER_FOR}  # a moment may be over
+SINGING = {AFTER_AT, AFTER_CHORD, AFTER_VELOCITY, AFTER_NOTE, AFTER_FOR}  # a note may come
+MOVING = tuple(FIELDS)[FIELDS["mode"] :]  # what tokens change, besides what is kept of each track
+KINDS = ("key", "tens", "units", "program", "bar", "at", "chord", "velocity", "note", "more", "for")  # by mode
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What never changes, on one device."""
+
+    bars: Tensor  # [meters] ticks of a bar
+    pitches: Tensor  # [12, steps] the piano key of a step under each tonic; one too many where there is none
+    mode: Tensor  # [V] what was just written, after each token; -1: as before
+    offset: Tensor  # [V] the token's place within its kind
+    ticks: Tensor  # [LONGEST + 1]
+    meters: Tensor  # -1 (the same), 0, 1, ...
+    keys: Tensor  # MIDI pitches of the piano keys
+    place: Tensor  # [tracks * steps] within a moment, tracks and then pitches downwards
+    lines: Tensor  # words of the first track: its latest onset, notes there without a length, pitch, the one before
+
+    @classmethod
+    def on(cls, device: torch.device) -> Tables:
+        pitches = torch.arange(STEPS) + FIRST_STEP + torch.arange(-DOWN, UP + 1)[:, None] - LOWEST
+        mode, offset = torch.full((len(VOCAB),), -1), torch.zeros(len(VOCAB), dtype=torch.int64)
+        for after, kind in enumerate(KINDS, AFTER_KEY):
+            within = slice(BASE[kind], BASE[kind] + SIZE[kind])
+            mode[within], offset[within] = after, torch.arange(SIZE[kind])
+        tail = torch.arange(MAX_TRACKS * STEPS)
+        tables = (
+            torch.tensor([bar_ticks(meter) for meter in range(len(METERS))]),
+            pitches.masked_fill((pitches < 0) | (pitches >= KEYS_OF_PIANO), KEYS_OF_PIANO),
+            mode,
+            offset,
+            torch.arange(LONGEST + 1),
+            torch.arange(-1, len(METERS)),
+            torch.arange(LOWEST, HIGHEST + 1),
+            tail // STEPS * STEPS + STEPS - 1 - tail % STEPS,
+            torch.tensor((ONSET, IMPLIED, PITCH, BEFORE)),
+        )
+        return cls(*(table.to(device) for table in tables))
 
 
 class ScoreGrammar:
@@ -89,7 +132,7 @@ class ScoreGrammar:
                     f"{wish.bars[0]} bars take at least {least} tokens, and this model has room for {max_length}; "
                     "ask for fewer"
                 )
-        self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._tables: dict[torch.device, Tables] = {}
 
     def __eq__(self, other: object) -> bool:
         """All of them read tokens alike; what differs is the state they start in."""
@@ -110,53 +153,48 @@ class ScoreGrammar:
         return words
 
     def allowed(self, state: Tensor, remaining: int | Tensor) -> Tensor:
-        s = State.of(state)
+        s, t = State.of(state), self.tables_on(state.device)
+        seen = modes(s)
         room = self.room(state, remaining)
-        bars, pitches = self._tables_on(state.device)
         out = torch.zeros(len(state), len(VOCAB), dtype=torch.bool, device=state.device)
-        if bool((s.mode <= AFTER_PROGRAM).any()):
+        if seen & HEADER:
             self._header(s, state, room, out)
-        in_body = s.mode >= AFTER_PROGRAM
-        if state.device.type == "cpu" and not bool(in_body.any()):
+        if not seen - HEADER | seen & {AFTER_PROGRAM}:
             return out
-        open_ = (s.mode == AFTER_BAR) | (s.mode == AFTER_FOR) | (s.mode == AFTER_NOTE) | (s.mode == AFTER_CHORD)
+        open_ = (s.mode == AFTER_BAR) | (s.mode >= AFTER_NOTE) & (s.mode != AFTER_MORE) | (s.mode == AFTER_CHORD)
         more = s.more_bars()
         sound = self.sounds(s, state, more)
         # a moment of a chord alone leaves no room for a note at the last tick of the last bar
         stuck = (s.mode == AFTER_CHORD) & ~sound & (s.position >= s.length - 1) & (s.bars >= s.bars_high)
         leaves = open_ & ~stuck
-        out[:, EOS] = leaves & (more == 0) & sound & (s.bars > 0) & (room >= 1)
-        self._bars(s, state, room, bars, leaves, out)
-        note_room = more + 2 <= room  # a note and <eos> after the bars
+        if seen & LEAVING:
+            out[:, EOS] = leaves & (more == 0) & sound & (s.bars > 0) & (room >= 1)
+        if seen & (LEAVING | {AFTER_PROGRAM}):
+            self._bars(s, state, room, t, leaves, out)
         used = max(1, int(s.tracks.max())) if state.device.type == "cpu" else MAX_TRACKS
         silent_from = state[:, ENDS : ENDS + used * KEYS_OF_PIANO].view(-1, used, KEYS_OF_PIANO)
-        keys = torch.arange(LOWEST, HIGHEST + 1, device=state.device)
-        inside = (keys >= s.floor[:, None]) & (keys <= s.ceiling[:, None])
+        inside = (t.keys >= s.floor[:, None]) & (t.keys <= s.ceiling[:, None])
         playable = inside[:, None] & self.writable(s, state, used)[..., None]  # [B, tracks, piano keys]
-        free = playable & (silent_from <= (s.start + s.position)[:, None, None])
-        # a position, where some note is free by then
-        ends = silent_from.masked_fill(~playable, 1 << 30).amin((1, 2))
-        ticks = torch.arange(LONGEST, device=state.device)
-        at = (ticks > s.position[:, None]) & (ticks < s.length[:, None]) & (s.start[:, None] + ticks >= ends[:, None])
-        out[:, AT : AT + LONGEST] = at & (leaves & (s.bars > 0) & (more + 3 <= room))[:, None]
-        # chords
-        chord_need = more + torch.where(sound, 1, 2) + 1
-        out[:, CHORD : CHORD + CHORDS] = ((s.mode == AFTER_AT) & (chord_need <= room))[:, None]
-        # notes and velocities
-        sings = (s.mode >= AFTER_AT) & (s.mode != AFTER_MORE)
-        index = pitches[s.above_of_tracks()[:, :used]]  # [B, tracks, steps]
-        notes = (
-            torch.nn.functional.pad(faultless(s, state, self.in_harmony(s, state, free)), (0, 1))
-            .gather(2, index)
-            .flatten(1)
-        )
-        tail = torch.arange(used * STEPS, device=state.device)
-        place = tail // STEPS * STEPS + STEPS - 1 - tail % STEPS
-        notes &= (place > s.place[:, None]) & sings[:, None]
-        out[:, NOTE : NOTE + used * STEPS] = notes & note_room[:, None]
-        louder = sings & (s.mode != AFTER_VELOCITY) & notes.any(1) & (more + 3 <= room)
-        out[:, VELOCITY_TOKEN : VELOCITY_TOKEN + SIZE["velocity"]] = louder[:, None]
-        if bool(((s.mode == AFTER_NOTE) | (s.mode == AFTER_MORE)).any()):
+        if seen & LEAVING:  # a position, where some note is free by then
+            ends = silent_from.masked_fill(~playable, 1 << 30).amin((1, 2))
+            after = torch.maximum(s.position + 1, ends - s.start)[:, None]
+            can = leaves & (s.bars > 0) & (more + 3 <= room)
+            ticks = t.ticks[:LONGEST]
+            out[:, AT : AT + LONGEST] = (ticks >= after) & (ticks < torch.where(can, s.length, 0)[:, None])
+        if AFTER_AT in seen:
+            chord_need = more + torch.where(sound, 1, 2) + 1
+            out[:, CHORD : CHORD + CHORDS] = ((s.mode == AFTER_AT) & (chord_need <= room))[:, None]
+        if seen & SINGING:
+            free = playable & (silent_from <= (s.start + s.position)[:, None, None])
+            sings = (s.mode >= AFTER_AT) & (s.mode != AFTER_MORE)
+            index = t.pitches[s.above_of_tracks()[:, :used]]  # [B, tracks, steps]
+            fitting = torch.nn.functional.pad(faultless(s, state, self.in_harmony(s, state, free)), (0, 1))
+            notes = fitting.gather(2, index).flatten(1)
+            notes &= (t.place[: used * STEPS] > s.place[:, None]) & sings[:, None]
+            out[:, NOTE : NOTE + used * STEPS] = notes & (more + 2 <= room)[:, None]  # a note and <eos> after the bars
+            louder = sings & (s.mode != AFTER_VELOCITY) & notes.any(1) & (more + 3 <= room)
+            out[:, VELOCITY_TOKEN : VELOCITY_TOKEN + SIZE["velocity"]] = louder[:, None]
+        if seen & {AFTER_NOTE, AFTER_MORE}:
             self._lengths(s, state, room, out)
         return out
 
@@ -204,13 +242,11 @@ class ScoreGrammar:
         wanted = (s.program[:, None] < 0) | (programs == s.program[:, None]) | ~first[:, None]
         out[:, PROGRAM : PROGRAM + SIZE["program"]] = wanted & ((first | more) & (1 + left + rest <= room))[:, None]
 
-    def _bars(self, s: State, state: Tensor, room: Tensor, lengths: Tensor, leaves: Tensor, out: Tensor) -> None:
+    def _bars(self, s: State, state: Tensor, room: Tensor, t: Tables, leaves: Tensor, out: Tensor) -> None:
         """The same meter, then each meter: ``[B, 1 + meters]``."""
-        device = lengths.device
-        length = torch.cat((s.length[:, None], lengths[None].expand(len(s.length), -1)), 1)  # [B, 1 + meters]
+        length = torch.cat((s.length[:, None], t.bars[None].expand(len(s.length), -1)), 1)  # [B, 1 + meters]
         begins = leaves & (s.bars > 0) | (s.mode == AFTER_PROGRAM) & (s.tracks >= s.tracks_low)
-        meters = torch.arange(-1, len(METERS), device=device)
-        fitting = (s.meter_asked[:, None] < 0) | (meters == s.meter_asked[:, None])
+        fitting = (s.meter_asked[:, None] < 0) | (t.meters == s.meter_asked[:, None])
         fitting[:, 0] = s.bars > 0
         end = s.end[:, None]
         # a first bar is followed by bars of any meter, or by its own where one was asked for
@@ -227,94 +263,81 @@ class ScoreGrammar:
 
     def _lengths(self, s: State, state: Tensor, room: Tensor, out: Tensor) -> None:
         """``for`` and ``more``: a length whose end the bars to come can hold."""
-        ticks = torch.arange(1, LONGEST + 1, device=out.device)
+        t = self.tables_on(out.device)
         speaks = (s.mode == AFTER_NOTE) | (s.mode == AFTER_MORE)
-        others = s.implied_besides()
+        end = s.end[:, None]
+        reach = torch.maximum(s.reach[:, None], (s.start + s.position + s.more + 1)[:, None] + t.ticks)
+        held = -(-(reach - end).clamp(min=0) // s.longest.clamp(min=1)[:, None])
+        inside = held <= (s.bars_high - s.bars)[:, None]
+        left = torch.maximum(held, (s.bars_low - s.bars).clamp(min=0)[:, None])
+        last = torch.where(left == 0, s.start[:, None], end + (left - 1) * s.shortest[:, None])
+        sound = s.implied_besides()[:, None] | (reach > last)
+        self.put_lengths(inside & speaks[:, None], left + torch.where(sound, 0, 2) + 1, room, out)
 
-        def fits(added: Tensor, after: int) -> Tensor:
-            reach = torch.maximum(s.reach[:, None], (s.start + s.position + s.more)[:, None] + added)
-            end = s.end[:, None]
-            held = -(-(reach - end).clamp(min=0) // s.longest.clamp(min=1)[:, None])
-            inside = held <= (s.bars_high - s.bars)[:, None]
-            left = torch.maximum(held, (s.bars_low - s.bars).clamp(min=0)[:, None])
-            last = torch.where(left == 0, s.start[:, None], end + (left - 1) * s.shortest[:, None])
-            sound = others[:, None] | (reach > last)
-            return inside & (left + torch.where(sound, 0, 2) + 1 + after <= room[:, None] - 1) & speaks[:, None]
-
-        out[:, FOR : FOR + LONGEST] = fits(ticks, 0)
-        out[:, MORE] = fits(ticks[:1] + LONGEST, 1)[:, 0]
+    @staticmethod
+    def put_lengths(fits: Tensor, need: Tensor, room: Tensor, out: Tensor) -> None:
+        """``for`` and, one tick beyond the longest of them, ``more``, after which a token follows; ``[B, ticks]``."""
+        left = room[:, None] - 1 - need
+        out[:, FOR : FOR + LONGEST] = fits[:, :-1] & (left[:, :-1] >= 0)
+        out[:, MORE] = fits[:, -1] & (left[:, -1] >= 1)
 
     def advance(self, state: Tensor, token: Tensor) -> Tensor:
+        s, t = State.of(state), self.tables_on(state.device)
+        mode, offset = t.mode[token], t.offset[token]
+        is_key, is_tens, is_program, is_bar, is_at, is_note, is_more, is_for = (
+            mode == kind
+            for kind in (
+                AFTER_KEY, AFTER_TENS, AFTER_PROGRAM, AFTER_BAR, AFTER_AT, AFTER_NOTE, AFTER_MORE, AFTER_FOR
+            )
+        )  # fmt: skip
         new = state.clone()
-        s = State.of(state)
-        rows = torch.arange(len(state), device=state.device)
-        bars, _ = self._tables_on(state.device)
-
-        def put(name: str, where: Tensor, value: Tensor | int) -> None:
-            column = FIELDS[name]
-            new[:, column] = torch.where(where, value, new[:, column]).int()
-
-        def kind(name: str, base: int) -> Tensor:
-            return (token >= base) & (token < base + SIZE[name])
-
-        is_key, is_tens, is_units = kind("key", KEY), kind("tens", TENS), kind("units", UNITS)
-        is_program, is_bar, is_at = kind("program", PROGRAM), kind("bar", BAR), kind("at", AT)
-        is_chord, is_velocity = kind("chord", CHORD), kind("velocity", VELOCITY_TOKEN)
-        is_more, is_for, is_note = kind("more", MORE), kind("for", FOR), kind("note", NOTE)
-        for mode, seen in enumerate(
-            (is_key, is_tens, is_units, is_program, is_bar, is_at, is_chord, is_velocity, is_note, is_more, is_for),
-            AFTER_KEY,
-        ):
-            put("mode", seen, mode)
-        put("above", is_key, ((token - KEY) % 12 + DOWN) % 12)
-        put("tens", is_tens, token - TENS + 2)
-        put("drums", is_program & (token == PROGRAM + DRUMS), s.drums | (1 << s.tracks))
-        put("tracks", is_program, (s.tracks + 1).clamp(max=MAX_TRACKS))  # a closed row may be fed anything
-        # bars
-        meter = token - BAR - 1
-        length = torch.where(meter < 0, s.length, bars[meter.clamp(0, len(METERS) - 1)])
-        put("start", is_bar, s.end)
-        put("length", is_bar, length)
-        put("bars", is_bar, s.bars + 1)
-        put("position", is_bar, -1)
-        put("position", is_at, token - AT)
-        put("place", is_bar | is_at, -1)
-        # notes
-        step = (token - NOTE).clamp(0, MAX_TRACKS * STEPS - 1)
-        track = step // STEPS
+        meter = offset - 1
+        track, step = offset // STEPS, offset % STEPS  # of a note
+        track = torch.where(is_note, track, 0)
         above = s.above_of_tracks().gather(1, track[:, None])[:, 0]
-        pitch = (FIRST_STEP + step % STEPS + above - DOWN - LOWEST).clamp(0, KEYS_OF_PIANO - 1)
-        put("place", is_note, track * STEPS + STEPS - 1 - step % STEPS)
-        put("note", is_note, track * KEYS_OF_PIANO + pitch)
+        pitch = (FIRST_STEP + step + above - DOWN - LOWEST).clamp(0, KEYS_OF_PIANO - 1)
         now = s.start + s.position
-        implied, onset = state[rows, IMPLIED + track], state[rows, ONSET + track]
-        new[rows, IMPLIED + track] = torch.where(is_note, torch.where(onset == now, implied, 0) + 1, implied).int()
-        new[rows, ONSET + track] = torch.where(is_note, now, onset).int()
-        sung = state[rows, PITCH + track]
-        new[rows, BEFORE + track] = torch.where(is_note & (onset < now), sung, state[rows, BEFORE + track]).int()
-        new[rows, PITCH + track] = torch.where(is_note, pitch, sung).int()
+        until = now + s.more + offset + 1  # of a length
+        moment = is_bar | is_at
+        after = {
+            "mode": torch.where(mode >= 0, mode, s.mode),
+            "above": torch.where(is_key, (offset % 12 + DOWN) % 12, s.above),
+            "tens": torch.where(is_tens, offset + 2, s.tens),
+            "drums": torch.where(is_program & (offset == DRUMS), s.drums | (1 << s.tracks), s.drums),
+            "tracks": (s.tracks + is_program).clamp(max=MAX_TRACKS),  # a closed row may be fed anything
+            "length": torch.where(is_bar & (meter >= 0), t.bars[meter.clamp(0, len(METERS) - 1)], s.length),
+            "bars": s.bars + is_bar,
+            "start": torch.where(is_bar, s.end, s.start),
+            "position": torch.where(is_at, offset, s.position.masked_fill(is_bar, -1)),
+            "place": torch.where(is_note, track * STEPS + STEPS - 1 - step, s.place.masked_fill(moment, -1)),
+            "more": torch.where(is_more, s.more + LONGEST, s.more.masked_fill(is_note, 0)),
+            "note": torch.where(is_note, track * KEYS_OF_PIANO + pitch, s.note),
+            "reach": torch.where(is_for, torch.maximum(s.reach, until), s.reach),
+        }
+        new[:, FIELDS["mode"] : ONSET] = torch.stack([after[name] for name in MOVING], 1).int()
+        columns = track[:, None] + t.lines
+        onset, implied, sung, before = state.gather(1, columns).long().unbind(1)
+        lines = (
+            torch.where(is_note, now, onset),
+            torch.where(is_note, torch.where(onset == now, implied, 0) + 1, implied),
+            torch.where(is_note, pitch, sung),
+            torch.where(is_note & (onset < now), sung, before),
+        )
+        new.scatter_(1, columns, torch.stack(lines, 1).int())
         # lengths
-        put("more", is_more, s.more + LONGEST)
-        put("more", is_note, 0)
-        until = now + s.more + token - FOR + 1
-        put("reach", is_for, torch.maximum(s.reach, until))
-        note = s.note
-        held = note // KEYS_OF_PIANO
-        new[rows, ENDS + note] = torch.where(is_for, until, new[rows, ENDS + note].long()).int()
-        new[rows, IMPLIED + held] -= is_for.int()
+        note = ENDS + s.note[:, None]
+        new.scatter_(1, note, torch.where(is_for[:, None], until[:, None].int(), state.gather(1, note)))
+        held = IMPLIED + s.note[:, None] // KEYS_OF_PIANO
+        new.scatter_add_(1, held, -is_for[:, None].int())
         return new
 
-    def _tables_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """``[meters]`` ticks of a bar, and ``[12, steps]`` the piano key of a step under each tonic."""
+    def tables_on(self, device: torch.device) -> Tables:
+        """What never changes, on the device."""
         if device not in self._tables:
-            bars = torch.tensor([bar_ticks(meter) for meter in range(len(METERS))], device=device)
-            steps = torch.arange(STEPS, device=device) + FIRST_STEP
-            pitches = steps + torch.arange(-DOWN, UP + 1, device=device)[:, None] - LOWEST
-            outside = (pitches < 0) | (pitches >= KEYS_OF_PIANO)
-            self._tables[device] = bars, pitches.masked_fill(outside, KEYS_OF_PIANO)
+            self._tables[device] = Tables.on(device)
         return self._tables[device]
 
 
-def _column(remaining: int | Tensor) -> int | Tensor:
-    """Beside ``[B, n]``: rows may stand at different places."""
-    return remaining if isinstance(remaining, int) else remaining[:, None]
+def modes(s: State) -> set[int]:
+    """What some row has just written; on a GPU anything, since asking would wait for it."""
+    return set(s.mode.tolist()) if s.mode.device.type == "cpu" else set(range(AFTER_FOR + 1))

@@ -29,6 +29,7 @@ from genesis_domains.music.automaton import (
     AFTER_PROGRAM,
     CHORDS,
     ScoreGrammar,
+    Tables,
 )
 from genesis_domains.music.names import QUALITIES
 from genesis_domains.music.score import DRUMS, LOWEST, MAX_TRACKS, TICKS
@@ -118,16 +119,15 @@ class Frame(ScoreGrammar):
         ahead = writes & (s.bars > 0) & (time < s.end)  # in this bar
         out[:, EOS] &= time == NEVER
         # positions: not past the next event, and not while this moment lacks one
-        ticks = torch.arange(LONGEST, device=state.device)
+        t = self.tables_on(state.device)
+        ticks = t.ticks[:LONGEST]
         at = out[:, AT : AT + LONGEST]
         at &= ~due[:, None] & (s.start[:, None] + ticks <= time[:, None])
         can_move = ahead & ~due & (s.mode != AFTER_AT) & (owed <= 0)
         at |= can_move[:, None] & (s.start[:, None] + ticks == time[:, None])
         # notes: not past the next event of the moment
         notes = out[:, NOTE : NOTE + MAX_TRACKS * STEPS]
-        tail = torch.arange(MAX_TRACKS * STEPS, device=state.device)
-        places = tail // STEPS * STEPS + STEPS - 1 - tail % STEPS
-        notes &= ~due[:, None] | (places < place[:, None])
+        notes &= ~due[:, None] | (t.place < place[:, None])
         # the event itself
         ready = due & (owed <= 0)
         rows = torch.arange(len(state), device=state.device)
@@ -191,7 +191,7 @@ class Frame(ScoreGrammar):
         any_but_drums = (asked == ANY)[:, None] & (every != DRUMS)
         out[:, PROGRAM : PROGRAM + SIZE["program"]] &= any_but_drums | (every == asked[:, None])
 
-    def _bars(self, s: State, state: Tensor, room: Tensor, lengths: Tensor, leaves: Tensor, out: Tensor) -> None:
+    def _bars(self, s: State, state: Tensor, room: Tensor, t: Tables, leaves: Tensor, out: Tensor) -> None:
         f = self._on(state.device)
         row = state[:, ROW].long()
         begins = leaves & (s.bars > 0) | (s.mode == AFTER_PROGRAM) & (s.tracks >= s.tracks_low)
@@ -204,19 +204,13 @@ class Frame(ScoreGrammar):
         row, following = state[:, ROW].long(), state[:, NEXT].long()
         bar = (s.bars - 1).clamp(0, f.until.shape[2] - 1)
         limit = f.until[row, (s.note // KEYS_OF_PIANO).clamp(max=f.until.shape[1] - 1), bar]
-        ticks = torch.arange(1, LONGEST + 1, device=out.device)
         speaks = (s.mode == AFTER_NOTE) | (s.mode == AFTER_MORE)
-        left = (s.bars_high - s.bars).clamp(min=0)
+        left = (s.bars_high - s.bars).clamp(min=0)[:, None]
         certain = s.implied_besides() | self._to_come(f, row, following)
-
-        def fits(added: Tensor, after: int) -> Tensor:
-            end = (s.start + s.position + s.more)[:, None] + added
-            sound = certain[:, None] | (torch.maximum(s.reach[:, None], end) > f.last[row][:, None])
-            need = left[:, None] + torch.where(sound, 0, 2) + 1 + after
-            return (end <= limit[:, None]) & (need <= room[:, None] - 1) & speaks[:, None]
-
-        out[:, FOR : FOR + LONGEST] = fits(ticks, 0)
-        out[:, MORE] = fits(ticks[:1] + LONGEST, 1)[:, 0]
+        end = (s.start + s.position + s.more + 1)[:, None] + self.tables_on(out.device).ticks
+        sound = certain[:, None] | (torch.maximum(s.reach[:, None], end) > f.last[row][:, None])
+        fits = (end <= limit[:, None]) & speaks[:, None]
+        self.put_lengths(fits, left + torch.where(sound, 0, 2) + 1, room, out)
 
     def _to_come(self, f: _Tables, row: Tensor, following: Tensor) -> Tensor:
         """Whether a note that is given in the last bar is still to be written."""

@@ -42,6 +42,7 @@ class Writing:
     pitches: tuple[int, int] | None = None
     strength: float = 1.0
     protected: frozenset[int] = field(default=frozenset())  # tracks that ``strength`` never frees
+    candidates: int = 1
 
     @property
     def passes(self) -> int:

@@ -38,6 +38,7 @@ class Writing:
     pattern: str = "(?s).*"
     name: str = "the prompt"
     passes: int = 1
+    candidates: int = 1
 
     def begin(self, index: int, seed: int) -> None:
         """Nothing but the prompt is known of any item."""
