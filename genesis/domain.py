@@ -249,8 +249,8 @@ class Task(Protocol):
         """What is asked of the items: what the user asked for, and what follows from what is given."""
         ...
 
-    def begin(self, index: int, seed: int) -> Any:
-        """The draft of an item before the first pass."""
+    def begin(self, index: int, seed: int, candidate: int = 0) -> Any:
+        """The draft of an item before the first pass; what shall differ from item to item, its candidates share."""
         ...
 
     def constraint(self, turn: int, drafts: Sequence[Any], max_length: int) -> Constraint:

@@ -141,7 +141,7 @@ def _finish(
     room = engine.model.config.max_length
     tries = [(index, k) for index in indices for k in range(each)]
     apart = TURN * task.passes  # candidates have the noise of items that nobody asks for
-    drafts = {(index, k): task.begin(index + k * apart, request.seed) for index, k in tries}
+    drafts = {(index, k): task.begin(index, request.seed, k) for index, k in tries}
     log_prob, weight = dict.fromkeys(tries, 0.0), dict.fromkeys(tries, 0.0)
     for turn in range(task.passes):
         if not drafts:

@@ -75,6 +75,10 @@ def test_a_draft_is_a_function_of_seed_and_index() -> None:
     assert task.begin(3, 1) == task.begin(3, 1)
     assert len({task.begin(index, seed) for index in range(4) for seed in range(3)}) == 12
     assert all(0 <= u < 1 for u in task.begin(0, 0))
+    several = [task.begin(3, 1, candidate) for candidate in range(8)]
+    assert several[0] == task.begin(3, 1)
+    assert len(set(several)) == 8
+    assert len({length for _, _, length, _ in several}) == 1, "the length of a linker is the item's"
 
 
 @pytest.mark.parametrize(("text", "anywhere"), GIVEN)

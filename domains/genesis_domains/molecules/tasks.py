@@ -56,9 +56,18 @@ class CompletionTask:
         costs = [{i: next(each) for i in kept} for kept in fits]
         self.ways = tuple(tuple(sorted(cost, key=cost.__getitem__)[:LIKELIEST]) for cost in costs)
 
-    def begin(self, index: int, seed: int) -> Chance:
-        a, b, c, d = np.random.Generator(np.random.Philox(key=[seed, index])).random(4, np.float32).tolist()
-        return a, b, c, d
+    def begin(self, index: int, seed: int, candidate: int = 0) -> Chance:
+        """Where to grow and how to spell is each candidate's; the length of a linker, ``c``, is the item's.
+
+        Were it the candidates', the shortest linkers would win, of which there are few.
+        """
+
+        def dice(counter: int) -> list[float]:
+            philox = np.random.Philox(key=[seed, index], counter=counter)
+            return np.random.Generator(philox).random(4, np.float32).tolist()  # type: ignore[no-any-return]
+
+        a, b, _, d = dice(candidate)
+        return a, b, dice(0)[2], d
 
     def constraint(self, turn: int, drafts: Sequence[Chance], max_length: int) -> Constraint:
         import torch

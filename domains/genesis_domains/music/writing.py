@@ -48,11 +48,11 @@ class Writing:
     def passes(self) -> int:
         return len(self.runs)
 
-    def begin(self, index: int, seed: int) -> Sheet:
+    def begin(self, index: int, seed: int, candidate: int = 0) -> Sheet:
         """The sheet of one item: with ``strength`` below 1 each cell is free with that probability."""
         if self.strength >= 1:
             return self.sheet
-        rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+        rng = np.random.Generator(np.random.Philox(key=[seed, index], counter=candidate << 32))
         free = rng.random(self.sheet.free.shape) < self.strength
         free &= self.sheet.free
         if not free.any():  # something changes always

@@ -40,7 +40,7 @@ class Writing:
     passes: int = 1
     candidates: int = 1
 
-    def begin(self, index: int, seed: int) -> None:
+    def begin(self, index: int, seed: int, candidate: int = 0) -> None:
         """Nothing but the prompt is known of any item."""
 
     def constraint(self, turn: int, drafts: Sequence[Any], max_length: int) -> Automaton | LazyAutomaton:
