@@ -225,11 +225,6 @@ class VAE(nn.Module):
         values = z.new_full((rows, len(self.config.fields)), math.nan) if values is None else values
         return self.decoder.nats(tokens, z.new_empty(rows, 0), self.prefix(z, sigma, values))
 
-    def bound(self, tokens: Tensor, values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Normal]:
-        """-log p(x | z) of one z, the KL of each number ``[B, L, K]``, and q: their sums bound -log p(x | c)."""
-        q = self.encode(tokens)
-        return self.nats(tokens, q.sample(noise), values=values), q.kl(self.prior(values)), q
-
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
         """The bound summed over the batch, with ``free_nats`` of each number's mean KL for nothing, and ``beta``.
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from genesis import rng
+from genesis.decoding import net
 from genesis.decoding.constraint import EOS, PAD
-from genesis.decoding.loop import Decoder
+from genesis.decoding.loop import Decoder, bucket
+from genesis.decoding.net import Weights
 from genesis.decoding.sampling import Rules
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
@@ -161,6 +163,25 @@ class Counting:
 
     def advance(self, state, token):
         return state + (token[:, None] == 5)
+
+
+@pytest.mark.parametrize("least", [4, 8, 16])
+def test_batches_are_no_smaller_than_products_that_round_alike(model, monkeypatch, least):
+    """On a processor whose products of fewer than ``least`` rows are a little different."""
+    exact = net.F.linear
+
+    def linear(x, *more):
+        return exact(x, *more) * (1 if len(x) >= least else 1 + 1e-6)
+
+    monkeypatch.setattr(net.F, "linear", linear)
+    assert Weights(model, torch.float32).fewest >= least
+    monkeypatch.undo()
+    assert Weights(model, torch.float32).fewest in (4, 8, 16)
+
+
+def test_sizes_of_batches():
+    assert [bucket(rows) for rows in (1, 16, 17, 25, 33, 49)] == [16, 16, 24, 32, 48, 64]
+    assert [bucket(rows, 4) for rows in (1, 4, 5, 9, 17)] == [4, 4, 8, 16, 24]
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, ROOM - 1])
