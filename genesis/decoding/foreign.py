@@ -18,6 +18,7 @@ from genesis import rng
 from genesis.decoding.constraint import EOS, SPECIALS, Constraint
 from genesis.decoding.latent import Start
 from genesis.decoding.loop import Decoded, Decoder
+from genesis.decoding.net import SAFE
 from genesis.decoding.sampling import NEVER, Rules
 from genesis.errors import UsageError
 from genesis.nn.conditioner import ConditionField
@@ -48,6 +49,8 @@ class Causal(nn.Module):
 
 class CausalDecoder(Decoder):
     """The loop of :class:`Decoder` over a foreign network."""
+
+    fewest = SAFE  # its products are its own
 
     def __init__(self, model: Causal) -> None:
         self.foreign = self.model = model  # type: ignore[assignment]

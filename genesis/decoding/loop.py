@@ -51,6 +51,11 @@ class Decoder:
         self.dtype = dtype or fast_dtype(self.device)
         self.weights = Weights(model, self.dtype)
 
+    @property
+    def fewest(self) -> int:
+        """Rows that a batch is never smaller than."""
+        return self.weights.fewest
+
     def net(self, values: Tensor, rows: int) -> Net:
         """The network, ready for a batch of so many rows."""
         return Net(self.weights, values, rows)
@@ -88,7 +93,7 @@ class Decoder:
         """
         before = 0 if prefix is None else prefix.shape[-2]
         asked, room = len(items), self.model.config.max_length - before
-        B = bucket(asked, self.weights.fewest)
+        B = bucket(asked, self.fewest)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
         given = [(1.0, values)] if isinstance(values, Tensor) else list(values)
         sets = [(guidance * share, one[fill].to(self.device)) for share, one in given]
@@ -145,7 +150,7 @@ class Decoder:
                 break
             if constraint is not None and state is not None:
                 state = constraint.advance(state, token)
-            size = bucket(count, self.weights.fewest)
+            size = bucket(count, self.fewest)
             if size < len(rows):  # closed rows ride along until the next smaller size will do
                 chosen = is_open.to(torch.int8).argsort(descending=True, stable=True)[:size].sort().values
                 net.select(torch.cat([chosen + k * len(rows) for k in range(several)]))

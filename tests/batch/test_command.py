@@ -165,7 +165,8 @@ def test_every_flag_of_the_generating_command_is_a_setting(call: Call, model: Pa
     of_plan = {said.get(name, name) for name in settings}
     flags = set(inspect.signature(generate.command("molecules")).parameters) - {"ctx"}
     running = {"out", "picture", "audio", "json", "report", "device", "workers", "dry_run", "quiet", "debug"}
-    alone = {"given", "like", "similarity", "steps", "sampler", "blur"}  # of one item at hand, and of other families
+    # of one item at hand, and of other families
+    alone = {"given", "like", "similarity", "steps", "sampler", "blur", "candidates"}
     assert flags == (of_plan & flags) | running | alone
 
 
