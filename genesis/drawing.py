@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # glibc gives blocks of a megabyte back at once and takes them again at the next step: 8 % of decoding on two cores
 LONG_LIVED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "OMP_NUM_THREADS": "1"}
 TURN = 1 << 40  # items of one pass over what is given; the next pass has the noise of the items beyond
-ROWS = 512  # candidates that are finished together
+ROWS = 512  # candidates that are finished together, where the chunk is not longer
 SHARE = 512  # items that a process beside a GPU checks in one go
 
 Chunk = tuple[int, int]  # the first index, and the one after the last
@@ -51,9 +51,7 @@ class Request(BaseModel):
     constrained: bool = True
     strict: bool = False  # what the domain does not find as it was asked counts as invalid
     measure: tuple[str, ...] = ()
-    candidates: int = Field(
-        default=0, ge=0, le=256
-    )  # of each item that holds what is given; 0: as many as the task says
+    candidates: int = Field(default=0, ge=0, le=256)  # of each item round what is given; 0: the task's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ def finish_chunk(engine: Engine, first: int, last: int, request: Request, target
         filled = engine.decoder.complete(templates, values, items, request.seed, request.rules, request.guidance)
         return check(engine.domain, first, filled.cpu(), request.measure)
     each = (request.candidates or task.candidates) if isinstance(engine.model, Transformer) else 1
-    together = max(1, ROWS // each)
+    together = max(1, max(ROWS, last - first) // each)
     parts = (range(at, min(at + together, last)) for at in range(first, last, together))
     return [one for part in parts for one in _finish(engine, part, each, request, targets, task)]
 
@@ -163,14 +161,12 @@ def _finish(
                 drafts[one] = draft
     finished = {one: item for one, draft in drafts.items() if (item := task.finish(draft)) is not None}
     for index in indices:
-        mine = [k for k in range(each) if (index, k) in finished] or [0]
-        if len(mine) > 1:
-            dice = rng.uniform(request.seed, torch.tensor([index + k * apart for k in mine]), 0, rng.STREAM_CHOICE)
-            scores = (
-                torch.tensor([weight[index, k] for k in mine], dtype=torch.float64) - (-dice[:, 0].double().log()).log()
-            )
-            mine = [mine[int(scores.argmax())]]
-        one = index, mine[0]
+        valid = [(index, k) for k in range(each) if (index, k) in finished]
+        one = valid[0] if valid else (index, 0)
+        if len(valid) > 1:
+            u = rng.uniform(request.seed, torch.tensor([i + k * apart for i, k in valid]), 0, rng.STREAM_CHOICE)[:, 0]
+            scores = torch.tensor([weight[i] for i in valid], dtype=torch.float64) - (-u.double().log()).log()
+            one = valid[int(scores.argmax())]
         yield _drawn(engine.domain, index, finished.get(one), request.measure, log_prob[one])
 
 

@@ -17,8 +17,8 @@ from genesis.ops import open_unit, philox, signed, spread
 
 MASK32 = 0xFFFFFFFF
 # one stream a purpose: they never share numbers
-STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER, STREAM_LATENTS, STREAM_LENGTHS, STREAM_GIVEN = range(7)
-STREAM_CHOICE = 7
+STREAM_TOKENS, STREAM_TARGETS, STREAM_DROPS, STREAM_ORDER = range(4)
+STREAM_LATENTS, STREAM_LENGTHS, STREAM_GIVEN, STREAM_CHOICE = range(4, 8)
 
 __all__ = [
     "STREAM_CHOICE",

@@ -66,7 +66,7 @@ class ThenCarbon:
 
 def shares(engine: Engine, count: int, **how: Any) -> Tensor:
     drawn = engine.draw(count, Request(**how), engine.targets({}), workers=1, task=ThenCarbon())
-    found = Counter(VOCAB[one.tokens[0]] if one.tokens else one.key for one in drawn)
+    found = Counter(one.key for one in drawn)
     return torch.tensor([found[DOMAIN.key(DOMAIN.decode(torch.tensor([f, IDS["C"]])))] / count for f in FIRST])
 
 

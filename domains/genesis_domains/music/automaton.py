@@ -92,6 +92,8 @@ class Tables:
     pitches: Tensor  # [12, steps] the piano key of a step under each tonic; one too many where there is none
     mode: Tensor  # [V] what was just written, after each token; -1: as before
     offset: Tensor  # [V] the token's place within its kind
+    leaving: Tensor  # [modes] bool: those of LEAVING
+    singing: Tensor  # [modes] bool: those of SINGING
     ticks: Tensor  # [LONGEST + 1]
     meters: Tensor  # -1 (the same), 0, 1, ...
     keys: Tensor  # MIDI pitches of the piano keys
@@ -111,6 +113,8 @@ class Tables:
             pitches.masked_fill((pitches < 0) | (pitches >= KEYS_OF_PIANO), KEYS_OF_PIANO),
             mode,
             offset,
+            torch.tensor([mode in LEAVING for mode in range(AFTER_FOR + 1)]),
+            torch.tensor([mode in SINGING for mode in range(AFTER_FOR + 1)]),
             torch.arange(LONGEST + 1),
             torch.arange(-1, len(METERS)),
             torch.arange(LOWEST, HIGHEST + 1),
@@ -161,12 +165,11 @@ class ScoreGrammar:
             self._header(s, state, room, out)
         if not seen - HEADER | seen & {AFTER_PROGRAM}:
             return out
-        open_ = (s.mode == AFTER_BAR) | (s.mode >= AFTER_NOTE) & (s.mode != AFTER_MORE) | (s.mode == AFTER_CHORD)
         more = s.more_bars()
         sound = self.sounds(s, state, more)
         # a moment of a chord alone leaves no room for a note at the last tick of the last bar
         stuck = (s.mode == AFTER_CHORD) & ~sound & (s.position >= s.length - 1) & (s.bars >= s.bars_high)
-        leaves = open_ & ~stuck
+        leaves = t.leaving[s.mode] & ~stuck
         if seen & LEAVING:
             out[:, EOS] = leaves & (more == 0) & sound & (s.bars > 0) & (room >= 1)
         if seen & (LEAVING | {AFTER_PROGRAM}):
@@ -186,7 +189,7 @@ class ScoreGrammar:
             out[:, CHORD : CHORD + CHORDS] = ((s.mode == AFTER_AT) & (chord_need <= room))[:, None]
         if seen & SINGING:
             free = playable & (silent_from <= (s.start + s.position)[:, None, None])
-            sings = (s.mode >= AFTER_AT) & (s.mode != AFTER_MORE)
+            sings = t.singing[s.mode]
             index = t.pitches[s.above_of_tracks()[:, :used]]  # [B, tracks, steps]
             fitting = torch.nn.functional.pad(faultless(s, state, self.in_harmony(s, state, free)), (0, 1))
             notes = fitting.gather(2, index).flatten(1)
