@@ -96,7 +96,7 @@ def likeliest(decoder: LatentDecoder, z: Tensor, seed: int, constraint: Constrai
     unsure = (~found.ended | (found.log_prob < math.log(0.5))).nonzero()[:, 0].cpu()
     if not len(unsure):
         return found
-    items = (unsure[:, None] * SEARCHED + torch.arange(SEARCHED)).flatten()
+    items = torch.arange(SEARCHED).repeat(len(unsure))  # the same noise for every latent: each is of its own alone
     rows = unsure.repeat_interleave(SEARCHED)
     parts = [
         decoder.write(z[rows[at : at + AT_ONCE]], items[at : at + AT_ONCE], seed, DRAWN, constraint)

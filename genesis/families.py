@@ -69,6 +69,8 @@ def shape(
             return TransformerConfig.of(size, vocab, room, fields)
         case "vae", None:
             return VAEConfig.of(size, vocab, room, fields)
+        case "vae", VAEConfig() as of:
+            return of.rewritten(size, fields)
         case "masked", None:
             return MaskedConfig.of(size, vocab, room, fields)
         case "diffusion", (VAEConfig() | GridVAEConfig()) as of:
@@ -82,14 +84,25 @@ def shape(
     if family in OVER_LATENTS:
         what = f"this is a checkpoint of {vae.family}" if vae else "none was given"
         raise UsageError(f"family={family} is trained over the latents of a VAE, and {what}; train one, then give vae=")
-    raise UsageError(f"family={family} needs no VAE; leave vae= out")
+    raise UsageError(
+        f"family={family} takes no vae=; a diffusion, a GAN and another decoder are trained over the latents of a VAE"
+    )
 
 
 def take_over(model: Model, before: Model | Causal | Painter, corpus: Encoded) -> None:
-    """Give a prior the weights of a VAE, or of another prior's, and the scale of its latents on the corpus."""
-    assert isinstance(model, LatentDiffusion | LatentGAN)
+    """Give a prior the weights of a VAE, or of another prior's, and the scale of its latents on the corpus.
+
+    A VAE is given the latents of the other alone, which then stay as they are.
+    """
+    assert isinstance(model, VAE | LatentDiffusion | LatentGAN)
     vae = before.vae if isinstance(before, LatentDiffusion | LatentGAN) else before
     assert isinstance(vae, VAE | GridVAE)
+    if isinstance(model, VAE):
+        assert isinstance(vae, VAE)
+        for mine, theirs in zip(model.latent_parts, vae.latent_parts, strict=True):
+            mine.load_state_dict(theirs.state_dict())
+        model.freeze()
+        return
     model.vae.load_state_dict(vae.state_dict())
     model.vae.fill_tables()
     model.measure(latents_of(vae, corpus, np.flatnonzero(~corpus.held_out)[:SEEN]))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +22,7 @@ from genesis.errors import UsageError
 from genesis.metrics.sets import KeySet
 from genesis.models.denoiser import LatentDiffusion
 from genesis.models.gan import LatentGAN
-from genesis.models.inheritance import inherit, same_scale
+from genesis.models.inheritance import Heir, inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
 from genesis.models.vae import VAE
 from genesis.nn.conditioner import Conditioner
@@ -75,9 +74,12 @@ def train(
         licence_tier: train only on items whose licence allows at least as much as free, sharealike, gpl, ...
         size: the one dial of the network: tiny, small, base, large.
         family: transformer, vae, diffusion, gan or masked.
-        vae: the VAE over whose latents a diffusion or a GAN is trained, or a model that is: a folder or a name.
+        vae: the VAE over whose latents a diffusion, a GAN or another decoder is trained, or a model that is: a folder
+            or a name. With ``family="vae"`` its encoder and its prior stay as they are, so that what was trained over
+            its latents fits the new decoder too.
         config: length and settings of the run; by default ten passes over the items.
-        begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit.
+        begin_with: a preset or a checkpoint folder whose weights are taken as far as they fit; a transformer becomes
+            the decoder of a VAE.
         vocabulary: tokens of a vocabulary to learn from the items first, where the domain can; 0 takes its own.
         spellings: ways in which each item is written, where the domain has several; the first is the usual one.
     """
@@ -88,6 +90,8 @@ def train(
     before = load(vae, "cpu") if vae is not None else None
     if before is not None and before.domain.name != domain:
         raise UsageError(f"vae={vae}: that is a model of {before.domain.name}, not of {domain}")
+    if before is not None and parent is not None and before.config.vocab != parent.config.vocab:
+        raise UsageError(f"{begin_with} and the VAE {vae} speak different vocabularies; leave one of them out")
     if config is not None and config.compile and family == "gan":
         raise UsageError("compile: a GAN's gradient penalties cannot be compiled; leave it out")
     own = registry.domain(domain)
@@ -125,6 +129,8 @@ def train(
     if parent:
         fields = same_scale(fields, parent.config.model.fields)
         room = max(room, parent.config.model.max_length)
+    if family == "vae" and before is not None:
+        _check_alike(before, [field.name for field in fields])
     grid = tuple(data.encoded.meta.get("shape", ())) or None
     if grid:  # tokens are then counted by the cell, not by the number
         wide = config.batch_tokens // CELLS * (math.prod(grid) + 2)
@@ -144,8 +150,8 @@ def train(
         for name in data.encoded.meta.get("texts", ()):
             conditioner.tell(name, list(data.encoded.meta["labels"][name]))
     if parent:
-        ancestor = _heir(parent)
-        assert isinstance(model, Transformer | VAE)
+        ancestor = _heir(parent, family)
+        assert isinstance(model, Transformer | VAE | LatentDiffusion)
         assert ancestor is not None
         inherit(model, ancestor)
     loop.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
@@ -181,25 +187,43 @@ def _ancestor(begin_with: Path | str | None, domain: str, size: Size, family: Fa
     from genesis.engine import load
 
     parent = load(begin_with, "cpu")
-    heir = _heir(parent)
-    kind = {Transformer: "transformer", VAE: "vae", NoneType: parent.config.family}[type(heir)]
-    if family not in ("transformer", "vae") or heir is None or kind != family:
+    heir = _heir(parent, family)
+    if heir is None:
         raise UsageError(
-            "begin_with takes over a transformer, or a VAE of sequences in another; "
-            f"this is a {kind}, wanted is a {family}"
+            "begin_with takes over a transformer in another or in a VAE of sequences, such a VAE in another, a "
+            f"diffusion in another; this is a {parent.config.family}, wanted is a {family}"
         )
     if parent.domain.name != domain:
         raise UsageError(f"{begin_with} makes {parent.domain.name}, not {domain}; begin with a model of {domain}")
-    width, own = (heir.decoder if isinstance(heir, VAE) else heir).config.dim, SIZES[size][0]
+    of = heir.decoder if isinstance(heir, VAE) else heir.denoiser if isinstance(heir, LatentDiffusion) else heir
+    width, own = of.config.dim, SIZES[size][0]
     if width != own:
         raise UsageError(f"{begin_with} is {width} wide, the size {size} is {own}; give the size of the model")
     return parent
 
 
-def _heir(parent: Engine) -> Transformer | VAE | None:
-    """What another training can begin with: the model, or the VAE of a prior."""
-    model = parent.model.vae if isinstance(parent.model, LatentDiffusion | LatentGAN) else parent.model
-    return model if isinstance(model, Transformer | VAE) else None
+def _heir(parent: Engine, family: Family) -> Heir | None:
+    """What a training of this family can begin with: the model, or the VAE of a prior."""
+    model = parent.model
+    match family:
+        case "vae":
+            own = model.vae if isinstance(model, LatentDiffusion | LatentGAN) else model
+            return own if isinstance(own, Transformer | VAE) else None
+        case "transformer":
+            return model if isinstance(model, Transformer) else None
+        case "diffusion":
+            return model if isinstance(model, LatentDiffusion) else None
+        case _:
+            return None
+
+
+def _check_alike(before: Engine, names: list[str]) -> None:
+    """UsageError where another decoder over the latents of ``before`` would be told other properties."""
+    known = [field.name for field in before.config.model.fields]
+    if known != names:
+        raise UsageError(
+            f"the VAE knows {', '.join(known)}; a decoder over its latents cannot be told {', '.join(names)}"
+        )
 
 
 def _after(parent: Engine, own: Provenance) -> Provenance:

@@ -168,7 +168,11 @@ def test_guidance_on_an_unconditional_checkpoint(source: Path, tmp_path: Path) -
     [
         ("diffusion", None, "family=diffusion is trained over the latents of a VAE, and none was given"),
         ("gan", "masked", "this is a checkpoint of masked; train one, then give vae="),
-        ("vae", "vae", "family=vae needs no VAE; leave vae= out"),
+        (
+            "masked",
+            "vae",
+            "family=masked takes no vae=; a diffusion, a GAN and another decoder are trained over the lat",
+        ),
     ],
 )
 def test_what_a_family_is_trained_over(
@@ -192,8 +196,43 @@ def test_a_vae_begins_with_another(engines: dict[str, Engine], source: Path, tmp
         for name, weight in engines["vae"].model.state_dict().items():
             torch.testing.assert_close(made.model.state_dict()[name], weight, atol=1e-6, rtol=0)
         assert made.config.provenance.begun_from.startswith(f"{before}, trained ")
-    with pytest.raises(UsageError, match="or a VAE of sequences in another; this is a masked, wanted is a vae"):
+    with pytest.raises(UsageError, match="a diffusion in another; this is a masked, wanted is a vae"):
         Engine.train("molecules", source, tmp_path / "not", begin_with=engines["masked"].path, **how)
+
+
+def test_another_decoder_is_trained_over_latents_that_stay(
+    engines: dict[str, Engine], source: Path, tmp_path: Path
+) -> None:
+    """It begins as a transformer, and a diffusion over the latents is carried over to it."""
+    nothing = SHORT.model_copy(update={"items": 1, "learning_rate": 1e-9, "ema": 0.0})
+    how: Any = {"size": "tiny", "config": nothing}
+    before, walker = engines["vae"], engines["diffusion"]
+    Engine.train("molecules", source, tmp_path / "writer", size="tiny", config=SHORT)
+    writer = genesis.load(tmp_path / "writer", "cpu")
+    made = Engine.train(
+        "molecules", source, tmp_path / "vae", family="vae", vae=before.path, begin_with=tmp_path / "writer", **how
+    )
+    assert isinstance(made.model, VAE)
+    assert isinstance(before.model, VAE)
+    for mine, theirs in zip(made.model.latent_parts, before.model.latent_parts, strict=True):
+        for name, weight in theirs.state_dict().items():
+            assert torch.equal(mine.state_dict()[name], weight), name
+    for name, weight in writer.model.state_dict().items():
+        if name != "position.weight":  # a table of another length
+            torch.testing.assert_close(made.model.decoder.state_dict()[name], weight, atol=1e-6, rtol=0)
+    carried = Engine.train(
+        "molecules", source, tmp_path / "walk", family="diffusion", vae=tmp_path / "vae", begin_with=walker.path, **how
+    )
+    for name, weight in walker.model.state_dict().items():
+        if name.startswith("denoiser."):
+            torch.testing.assert_close(carried.model.state_dict()[name], weight, atol=1e-6, rtol=0)
+    torch.testing.assert_close(carried.model.vae.place, made.model.place, atol=0.01, rtol=0)  # kept in bf16
+    other = tmp_path / "other.csv"
+    other.write_text(
+        "SMILES,dose\n" + "\n".join(f"{s},{i % 7}" for i, s in enumerate(source.read_text().split())) + "\n"
+    )
+    with pytest.raises(UsageError, match=r"a decoder over its latents cannot be told .*dose"):
+        Engine.train("molecules", other, tmp_path / "no", family="vae", vae=before.path, targets=["dose"], **how)
 
 
 def test_a_prior_keeps_the_vae_it_was_given(engines: dict[str, Engine]) -> None:

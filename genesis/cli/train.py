@@ -91,7 +91,7 @@ Vae = Annotated[
     flag(
         "--vae",
         metavar="FOLDER",
-        help="The VAE that a diffusion or a GAN is trained over, or a model that is.",
+        help="The VAE over whose latents a diffusion, a GAN or another decoder is trained, or a model that is.",
         panel=FIT,
     ),
 ]

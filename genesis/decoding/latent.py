@@ -70,7 +70,7 @@ class LatentDecoder:
         """Draw one sequence for each row of ``values [B, P]`` and item index ``items [B]``."""
         z = self.latents(values, items, seed, rules, guidance, start)
         blur = self.model.config.blur if rules.blur is None else rules.blur
-        made = self.write(z, items, seed, rules, constraint, blur, values, guidance)
+        made = self.write(z, items, seed, rules, constraint, blur, values, guidance, shared)
         if start and start.keep is not None:
             kept = torch.where(start.keep.to(self.device), start.tokens.to(self.device), made.tokens)
             made = replace(made, tokens=kept)
@@ -133,6 +133,7 @@ class LatentDecoder:
         blur: float = 0.0,
         values: Tensor | None = None,
         guidance: float = 1.0,
+        shared: bool = False,
     ) -> Decoded:
         """The sequence of each latent ``[B, L, K]``, which the decoder reads through ``blur``, told of ``values``.
 
@@ -145,17 +146,15 @@ class LatentDecoder:
         if isinstance(self.vae, GridVAE):
             return self._painted(z)
         assert self.tokens is not None
-        nothing = z.new_empty(len(z), 0)
         told = torch.full((len(z), len(self.vae.config.fields)), float("nan"), device=self.device)
         for own, column in enumerate(self.told):
             if column is not None and values is not None:
                 told[:, own] = values[:, column].to(self.device)
         level = z.new_full((len(z),), blur)
-        prefix = self.vae.prefix(z, level, told)
-        if not blur or guidance == 1:
-            return self.tokens.decode(nothing, items, seed, rules, constraint, shared=True, prefix=prefix)
-        both = torch.stack((prefix, self.vae.prefix(z, level, torch.full_like(told, float("nan")))))
-        return self.tokens.decode(nothing, items, seed, rules, constraint, guidance, shared=True, prefix=both)
+        prefix, alone = self.vae.prefix(z, level), shared or values is None
+        return self.tokens.decode(
+            told, items, seed, rules, constraint, guidance if blur else 1.0, shared=alone, prefix=prefix
+        )
 
     def _painted(self, z: Tensor) -> Decoded:
         """The grids of latents, as sequences that all end."""

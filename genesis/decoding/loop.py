@@ -84,15 +84,13 @@ class Decoder:
         ``guidance`` w combines the conditional and the unconditional logits as ``u + w (c - u)`` (Ho and Salimans
         2022); 1 is the plain conditional model.
 
-        ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row; ``[S, B, L, D]`` where each of the
-        S sets of values has its own, with guidance that of nothing asked last.
+        ``prefix [B, L, D]`` is read before ``<bos>``, such as a latent of each row.
 
         ``weigh``: sum up ``log_mass`` at the temperature of the draw. A constraint that forces tokens makes sequences
         likely that the model is not inclined to; those drawn with ``exp(log_mass)`` as their weight are the model's own
         that obey (importance sampling, as in Lew et al. 2023).
         """
-        before = 0 if prefix is None else prefix.shape[-2]
-        asked, room = len(items), self.model.config.max_length - before
+        asked, room = len(items), self.model.config.max_length
         B = bucket(asked, self.fewest)
         fill = torch.arange(B) % asked  # rows beyond those asked for are copies, closed from the start
         given = [(1.0, values)] if isinstance(values, Tensor) else list(values)
@@ -111,17 +109,14 @@ class Decoder:
         else:
             net = self.net(sets[0][1][:1] if shared else sets[0][1], B)
         if prefix is not None:
-            each = (prefix if prefix.ndim == 4 else prefix[None]).to(self.device)[:, fill]
-            assert len(each) == several
-            for place, x in enumerate(each.flatten(0, 1).unbind(1)):
-                net.feed(x, place)
+            net.read(prefix.to(self.device)[fill].repeat(several, 1, 1))
         state = constraint.start(B, self.device) if constraint else None
         words = rng.token_words(seed, items, room)
         rows = torch.arange(B, device=self.device)  # where each row of the shrinking batch stands in the results
         is_open = rows < asked
         token = torch.full_like(rows, BOS)
         for step in range(room):
-            logits = net.step(token.repeat(several), before + step)[:, : self.vocab]
+            logits = net.step(token.repeat(several), step)[:, : self.vocab]
             if several > 1:
                 parts = logits.chunk(several)
                 logits = sets[0][0] * parts[0]

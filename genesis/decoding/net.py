@@ -193,49 +193,55 @@ class Net:
         # where no number is asked for, nothing of the account enters the stream
         self.account = None if asked.isnan().all() else model.account
         self.reading, self.asked, self.spent = model.config.reading, asked, torch.zeros_like(asked)
+        self.before = 0  # positions of the prefix
         # float32 on a CPU: the small products of attention gain nothing from bf16 there, and casting costs
         kind = torch.float32 if values.device.type == "cpu" else weights.dtype
         shape = (rows, weights.kv_heads, 0, weights.head_dim)
         self.keys = [torch.zeros(shape, dtype=kind, device=values.device) for _ in self.layers]
         self.values = [torch.zeros(shape, dtype=kind, device=values.device) for _ in self.layers]
 
+    def read(self, prefix: Tensor) -> None:
+        """See ``prefix [R, L, D]`` before the first token."""
+        for place, x in enumerate(prefix.float().unbind(1)):
+            x = x.clone()  # of what is added to in place
+            for number in range(self.reading, len(self.layers)):
+                self._through(number, x, place)
+        self.before = prefix.shape[1]
+
     def step(self, token: Tensor, t: int) -> Tensor:
         """``[R, V]`` float32 logits after the token ``[R]`` at position ``t``."""
-        return self.feed(self.embed(token), t)
-
-    def feed(self, x: Tensor, t: int) -> Tensor:
-        """The same after what is embedded as ``x [R, D]``."""
-        w = self.weights
-        R, H, G, K = len(x), w.heads, w.kv_heads, w.head_dim
-        if t == self.keys[0].shape[2]:
-            self._grow()
-        x = x + self.position[t]
-        turn = w.turn[t]
-        for number, layer in enumerate(self.layers):
-            if self.account is not None and number == self.reading:
-                self.spent = self.spent + self.account.contributions(x)
-                x = x + self.account.enter(self.asked, self.spent)
-            qkv = F.linear(self._norm(x, layer.gain_a, layer.shift_a), layer.qkv, layer.qkv_bias)
-            qk = F.rms_norm(qkv[:, : (H + G) * K].float().view(R, H + G, K), (K,), None, QK_EPS)
-            qk = torch.view_as_real(torch.view_as_complex(qk.view(R, H + G, K // 2, 2)) * turn).view(R, H + G, K)
-            v = qkv[:, (H + G) * K :].view(R, G, K)
-            a = step_attention(qk[:, :H], qk[:, H:], v, self.keys[number], self.values[number], t)
-            _add(x, F.linear(a.to(w.dtype), layer.out), layer.gate_a)
-            gate, value = F.linear(self._norm(x, layer.gain_f, layer.shift_f), layer.up, layer.up_bias).chunk(2, -1)
-            _add(x, F.linear(F.silu(gate) * value, layer.down), layer.gate_f)
+        x = self.embed(token) + self.position[t]
+        for number in range(self.reading):
+            self._through(number, x, t)
+        if self.account is not None:
+            self.spent = self.spent + self.account.contributions(x)
+            x = x + self.account.enter(self.asked, self.spent)
+        for number in range(self.reading, len(self.layers)):
+            self._through(number, x, self.before + t)
         logits = F.linear(self._norm(x, self.head.gain, self.head.shift), self.head.weight, self.head.bias)
         return logits.float()
+
+    def _through(self, number: int, x: Tensor, place: int) -> None:
+        """One layer of the stream ``x [R, D]``, in place."""
+        w, layer = self.weights, self.layers[number]
+        R, H, G, K = len(x), w.heads, w.kv_heads, w.head_dim
+        if place == self.keys[number].shape[2]:
+            for caches in (self.keys, self.values):
+                caches[number] = F.pad(caches[number], (0, 0, 0, GROWTH))
+        qkv = F.linear(self._norm(x, layer.gain_a, layer.shift_a), layer.qkv, layer.qkv_bias)
+        qk = F.rms_norm(qkv[:, : (H + G) * K].float().view(R, H + G, K), (K,), None, QK_EPS)
+        qk = torch.view_as_real(torch.view_as_complex(qk.view(R, H + G, K // 2, 2)) * w.turn[place]).view(R, H + G, K)
+        v = qkv[:, (H + G) * K :].view(R, G, K)
+        a = step_attention(qk[:, :H], qk[:, H:], v, self.keys[number], self.values[number], place)
+        _add(x, F.linear(a.to(w.dtype), layer.out), layer.gate_a)
+        gate, value = F.linear(self._norm(x, layer.gain_f, layer.shift_f), layer.up, layer.up_bias).chunk(2, -1)
+        _add(x, F.linear(F.silu(gate) * value, layer.down), layer.gate_f)
 
     def _norm(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
         y = F.rms_norm(x, x.shape[-1:], None, EPS)
         if gain is not None and shift is not None:
             y = torch.addcmul(shift, y, gain)
         return y.to(self.weights.dtype)
-
-    def _grow(self) -> None:
-        for caches in (self.keys, self.values):
-            for layer, cache in enumerate(caches):
-                caches[layer] = F.pad(cache, (0, 0, 0, GROWTH))
 
     def select(self, chosen: Tensor) -> None:
         """Keep only the chosen rows."""

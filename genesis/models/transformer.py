@@ -46,6 +46,7 @@ class TransformerConfig(BaseModel):
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
     # the first blocks read the tokens alone, to keep an account of the numeric properties; 0: no account
     reading: int = Field(default=0, ge=0, le=128)
+    prefix: int = Field(default=0, ge=0, le=1_024)  # vectors that the blocks above see before the tokens: a latent
 
     @model_validator(mode="after")
     def _divides(self) -> TransformerConfig:
@@ -63,12 +64,15 @@ class TransformerConfig(BaseModel):
         return self
 
     @classmethod
-    def of(cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...]) -> TransformerConfig:
+    def of(
+        cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...], prefix: int = 0
+    ) -> TransformerConfig:
         """The one dial: everything else follows from ``size``."""
         dim, depth, heads, kv_heads, ff_dim, cond_dim, reading = SIZES[size]
         numeric = any(isinstance(field, NumberField) for field in fields)
         return cls(vocab=vocab, max_length=max_length, dim=dim, depth=depth, heads=heads, kv_heads=kv_heads,
-                   ff_dim=ff_dim, cond_dim=cond_dim, fields=fields, reading=reading if numeric else 0)  # fmt: skip
+                   ff_dim=ff_dim, cond_dim=cond_dim, fields=fields, reading=reading if numeric else 0,
+                   prefix=prefix)  # fmt: skip
 
     @property
     def numbers(self) -> int:
@@ -121,7 +125,8 @@ class Transformer(nn.Module):
 
     def fill_tables(self) -> None:
         """Compute the buffers, which follow from the config and are not stored in a checkpoint."""
-        self.cos, self.sin = rotary_table(self.config.max_length, self.config.dim // self.config.heads)
+        positions = self.config.prefix + self.config.max_length
+        self.cos, self.sin = rotary_table(positions, self.config.dim // self.config.heads)
         self.conditioner.fill_tables()
 
     @property
@@ -136,19 +141,20 @@ class Transformer(nn.Module):
         return [block.modulation(c) for block in self.layers], 1 + scale, shift
 
     def forward(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """``prefix [B, L, D]`` is read before the tokens, such as a latent; no account is kept behind one."""
-        if prefix is None:
-            return self._read(self.embed(tokens), values)[0]
-        assert self.account is None
-        return self._read(torch.cat((prefix, self.embed(tokens)), 1), values)[0][:, prefix.shape[1] :]
+        """``prefix [B, L, D]`` stands before the tokens; the blocks that keep the account do not see it.
 
-    def _read(self, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits for what is embedded as ``x [B, T, D]``, and the account ``[B, T, N]`` after each position."""
-        T, most = x.shape[1], self.config.max_length
+        They would else read there what an item amounts to, instead of adding it up.
+        """
+        return self._read(tokens, values, prefix)[0]
+
+    def _read(self, tokens: Tensor, values: Tensor, prefix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits, and the account ``[B, T, N]`` after each token."""
+        T, most = tokens.shape[1], self.config.max_length
+        L = 0 if prefix is None else prefix.shape[1]
         if most < T:
             raise UsageError(f"a sequence of {T} tokens; this network was made for at most {most}")
         modulations, gain, shift = self.modulations(values)
-        x = self.drop(x + self.position.weight[:T])
+        x = self.drop(self.embed(tokens) + self.position.weight[:T])
         cos, sin = self.cos[:T], self.sin[:T]
         branch: Tensor | None = None
         gate = v = None
@@ -158,28 +164,32 @@ class Transformer(nn.Module):
                 x = x + branch  # no gate: nothing is modulated below
                 v = self.account.contributions(x).cumsum(1)
                 x, branch = x + self.account.enter(self.conditioner.standardised(values)[:, None], v), None
+            if prefix is not None and number == self.config.reading:
+                x = torch.cat((prefix.to(x.dtype), x), 1)
+                cos, sin = self.cos[: L + T], self.sin[: L + T]
             x, branch = block(x, branch, gate, m, cos, sin)
             gate = m.gate_f
         _, y = modulated_norm(x, branch, gate, gain, shift)
-        return self.head(y), v
+        return self.head(y[:, L:]), v
 
     def nats(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
         """-log p of ``tokens [B, T]`` (``<bos> ... <eos>``, padded with 0), summed over all but the padding."""
-        return self.nats_each(tokens, values, prefix).sum()
+        return _cross_entropy(self(tokens[:, :-1], values, prefix), tokens).sum()
 
-    def nats_each(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """``[B]``: :meth:`nats` of each row."""
-        return _cross_entropy(self(tokens[:, :-1], values, prefix), tokens)
-
-    def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
-        """:meth:`nats`, and the error of the account at the end of each item, in standard deviations."""
-        logits, v = self._read(self.embed(tokens[:, :-1]), values)
-        nats = _cross_entropy(logits, tokens).sum()
+    def costs(self, tokens: Tensor, values: Tensor, prefix: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """:meth:`nats` of each row ``[B]``, and the error of the accounts at the ends, in standard deviations."""
+        logits, v = self._read(tokens[:, :-1], values, prefix)
+        each = _cross_entropy(logits, tokens)
         if self.account is None or v is None:
-            return nats
+            return each, each.new_zeros(())
         last = ((tokens != 0).sum(1) - 2).clamp(min=0)  # the position that predicts <eos>
         closed = v.gather(1, last[:, None, None].expand(-1, 1, v.shape[-1]))[:, 0]
-        return nats + self.account.error(self.conditioner.standardised(values), closed)
+        return each, self.account.error(self.conditioner.standardised(values), closed)
+
+    def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
+        """:meth:`costs`, summed over the batch."""
+        each, error = self.costs(tokens, values)
+        return each.sum() + error
 
 
 def _cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:

@@ -5,9 +5,11 @@ Conditions shape the prior (Kingma and Welling 2014; Sohn et al. 2015 for the co
 training (Bowman et al. 2016): a decoder as strong as this one would else learn to do without z before z says anything.
 
 The decoder also learns to read a z that is blurred, z + sigma s n of the prior's deviation s, and is told how much
-(noise conditioning, Ho et al. 2022, arXiv 2106.15282) and under which conditions. Sharp, z says everything about an
-item and gives it back; blurred, it is an outline of which the decoder is a language model, p(x | z + sigma s n, sigma,
-c), and at the far end p(x | c). A prior that draws z needs to be right about no more than the outline.
+(noise conditioning, Ho et al. 2022, arXiv 2106.15282). Sharp, z says everything about an item and gives it back;
+blurred, it is an outline of which the decoder is a language model, p(x | z + sigma s n, sigma, c), and at the far end
+p(x | c). A prior that draws z needs to be right about no more than the outline.
+
+The decoder is the conditional transformer of ``models/transformer.py``, account and all, and may begin as one.
 
 B  batch    T  tokens    D  width    L  latent vectors    K  numbers in each    P  properties
 """
@@ -28,7 +30,7 @@ from genesis.nn.block import Block, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField, embedding
 from genesis.ops import modulated_norm
 
-# L, K, encoder depth. About as many vectors as a molecule has tokens: measured for micro alone, where (40, 8)
+# L, K, depth of the encoder. About as many vectors as a molecule has tokens: measured for micro alone, where (40, 8)
 # reconstructs at 3.9 nats a molecule after 200,000 shown and (8, 32) at 9.0 (docs/log.md)
 LATENTS = {
     "tiny": (4, 16, 1),
@@ -47,13 +49,32 @@ FIRST_LOGVAR = -3.0
 ANNEAL = 0.2  # share of a training over which the weight of the KL grows from 0 to 1
 
 
+class EncoderConfig(BaseModel):
+    """The shape of an encoder, which need not be that of the decoder."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    dim: int = Field(ge=8, le=8_192)
+    depth: int = Field(ge=1, le=128)
+    heads: int = Field(ge=1, le=128)
+    kv_heads: int = Field(ge=1, le=128)
+    ff_dim: int = Field(ge=8, le=32_768)
+
+    @model_validator(mode="after")
+    def _divides(self) -> EncoderConfig:
+        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(
+                f"dim {self.dim}, {self.heads} heads, {self.kv_heads} key-value heads do not divide evenly"
+            )
+        return self
+
+
 class VAEConfig(BaseModel):
     """The shape of a VAE, as ``config.json`` records it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     kind: Literal["vae"] = "vae"
-    decoder: TransformerConfig  # its first ``latents`` positions hold z
-    encoder_depth: int = Field(ge=1, le=128)
+    decoder: TransformerConfig  # its prefix is z
+    encoder: EncoderConfig
     latents: int = Field(ge=1, le=1_024)
     latent_dim: int = Field(ge=1, le=4_096)
     cond_dim: int = Field(ge=8, le=8_192)
@@ -64,19 +85,26 @@ class VAEConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> VAEConfig:
-        if self.decoder.fields:
-            raise ValueError("the fields belong to the VAE, which tells its decoder; the decoder has none")
-        if self.decoder.max_length < self.latents + 2:
-            raise ValueError(f"{self.decoder.max_length} positions have no room for {self.latents} latents and tokens")
+        if [(f.kind, f.name) for f in self.decoder.fields] != [(f.kind, f.name) for f in self.fields]:
+            raise ValueError("the decoder and the prior are told the same fields, in the same order")
+        if self.decoder.prefix != self.latents:
+            raise ValueError(f"the decoder reads {self.decoder.prefix} vectors before the tokens, not {self.latents}")
         return self
 
     @classmethod
     def of(cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...]) -> VAEConfig:
         """The one dial: everything else follows from ``size``."""
-        latents, latent_dim, encoder_depth = LATENTS[size]
-        decoder = TransformerConfig.of(size, vocab, max_length + latents, ())
-        return cls(decoder=decoder, encoder_depth=encoder_depth, latents=latents, latent_dim=latent_dim,
+        latents, latent_dim, depth = LATENTS[size]
+        decoder = TransformerConfig.of(size, vocab, max_length, fields, latents)
+        encoder = EncoderConfig(dim=decoder.dim, depth=depth, heads=decoder.heads, kv_heads=decoder.kv_heads,
+                                ff_dim=decoder.ff_dim)  # fmt: skip
+        return cls(decoder=decoder, encoder=encoder, latents=latents, latent_dim=latent_dim,
                    cond_dim=decoder.cond_dim, fields=fields)  # fmt: skip
+
+    def rewritten(self, size: Size, fields: tuple[ConditionField, ...]) -> VAEConfig:
+        """The same latents under another decoder, which knows the numbers of ``fields`` by their scale."""
+        decoder = TransformerConfig.of(size, self.vocab, self.max_length, fields, self.latents)
+        return VAEConfig.model_validate(self.model_dump() | {"decoder": decoder.model_dump()})
 
     @property
     def vocab(self) -> int:
@@ -85,7 +113,7 @@ class VAEConfig(BaseModel):
     @property
     def max_length(self) -> int:
         """Tokens fed to the decoder, ``<bos>`` among them."""
-        return self.decoder.max_length - self.latents
+        return self.decoder.max_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +140,14 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        shape = config.decoder
+        shape = config.encoder
         d = shape.dim
-        self.latents, self.positions, self.head_dim = config.latents, shape.max_length + 1, d // shape.heads
-        self.embed = embedding(shape.vocab, d)
+        self.latents, self.positions = config.latents, config.latents + config.max_length + 1
+        self.head_dim = d // shape.heads
+        self.embed = embedding(config.vocab, d)
         self.query = nn.Parameter(torch.empty(config.latents, d))
         self.blocks = nn.ModuleList(
-            Block(d, shape.heads, shape.kv_heads, shape.ff_dim, None) for _ in range(config.encoder_depth)
+            Block(d, shape.heads, shape.kv_heads, shape.ff_dim, None) for _ in range(shape.depth)
         )
         self.out = nn.Linear(d, 2 * config.latent_dim)
         self.register_buffer("cos", None, persistent=False)
@@ -163,19 +192,20 @@ class VAE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.enter = nn.Linear(config.latent_dim, config.decoder.dim)
+        self.place = nn.Parameter(torch.empty(config.latents, config.decoder.dim))
         self.level = nn.Sequential(
             nn.Linear(2 * WAVES, config.cond_dim), nn.SiLU(), nn.Linear(config.cond_dim, config.decoder.dim)
         )
-        self.told = nn.Linear(config.cond_dim, config.decoder.dim)
         self.decoder = Transformer(config.decoder)
         self.conditioner = Conditioner(config.fields, config.cond_dim)
         self.prior_head = nn.Linear(config.cond_dim, 2 * config.latents * config.latent_dim)
         self.figures: dict[str, Tensor] = {}
         self.register_buffer("beta", torch.ones(()), persistent=False)
         self.register_buffer("frequency", None, persistent=False)
-        if not self.enter.weight.is_meta:  # the prior starts as the standard normal, the decoder knowing of z alone
+        if not self.enter.weight.is_meta:  # the prior starts as the standard normal, the decoder not knowing of blur
             self.frequency = _frequency()
-            for layer in (self.prior_head, self.told, self.level[-1]):
+            nn.init.normal_(self.place, std=0.1)
+            for layer in (self.prior_head, self.level[-1]):
                 nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
@@ -186,6 +216,16 @@ class VAE(nn.Module):
         self.decoder.fill_tables()
         self.conditioner.fill_tables()
         self.beta = torch.ones(())
+
+    def freeze(self) -> None:
+        """Leave the latents as they are: only the decoder is trained."""
+        for part in self.latent_parts:
+            part.requires_grad_(False)
+
+    @property
+    def latent_parts(self) -> tuple[nn.Module, ...]:
+        """What the latents are made by: the encoder, and the prior."""
+        return self.encoder, self.conditioner, self.prior_head
 
     def pace(self, done: float) -> None:
         """Set the weight of the KL for a training of which the share ``done`` is over."""
@@ -207,15 +247,15 @@ class VAE(nn.Module):
         """``[L, K]``: the deviation of z where nothing is asked, the unit of blur."""
         return (self.prior(self.prior_head.weight.new_full((1, len(self.config.fields)), math.nan)).logvar[0] / 2).exp()
 
-    def prefix(self, z: Tensor, sigma: Tensor, values: Tensor) -> Tensor:
-        """``[B, L, D]``: what the decoder reads of ``z [B, L, K]`` blurred by ``sigma [B]``, under ``values [B, P]``.
+    def prefix(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """``[B, L, D]``: what the decoder reads of ``z [B, L, K]`` blurred by ``sigma [B]``.
 
-        What enters is as wide as z whatever the blur.
+        What enters of z is as wide whatever the blur.
         """
         angle = sigma.atan()[:, None]  # 0 to pi/2
         waves = angle * self.frequency
-        said = self.level(torch.cat((waves.sin(), waves.cos()), -1)) + self.told(self.conditioner(values))
-        out: Tensor = self.enter(z * angle.cos()[..., None]) + said[:, None]
+        level = self.level(torch.cat((waves.sin(), waves.cos()), -1))
+        out: Tensor = self.enter(z * angle.cos()[..., None]) + self.place + level[:, None]
         return out
 
     def nats(self, tokens: Tensor, z: Tensor, sigma: Tensor | None = None, values: Tensor | None = None) -> Tensor:
@@ -223,7 +263,7 @@ class VAE(nn.Module):
         rows = len(tokens)
         sigma = z.new_zeros(rows) if sigma is None else sigma
         values = z.new_full((rows, len(self.config.fields)), math.nan) if values is None else values
-        return self.decoder.nats(tokens, z.new_empty(rows, 0), self.prefix(z, sigma, values))
+        return self.decoder.nats(tokens, values, self.prefix(z, sigma))
 
     def loss(self, tokens: Tensor, values: Tensor) -> Tensor:
         """The bound summed over the batch, with ``free_nats`` of each number's mean KL for nothing, and ``beta``.
@@ -238,8 +278,8 @@ class VAE(nn.Module):
         sharp = len(tokens) - round(self.config.blurred * len(tokens)) if self.training else len(tokens)
         angle = torch.rand(len(tokens), device=tokens.device) * (0.999 * math.pi / 2)
         sigma = angle.tan().masked_fill(torch.arange(len(tokens), device=tokens.device) < sharp, 0.0)
-        seen = self.prefix(z + sigma[:, None, None] * self.width() * torch.randn_like(z), sigma, values)
-        each = self.decoder.nats_each(tokens, z.new_empty(len(tokens), 0), seen)
+        seen = self.prefix(z + sigma[:, None, None] * self.width() * torch.randn_like(z), sigma)
+        each, error = self.decoder.costs(tokens, values, seen)
         kl = q.kl(self.prior(values))
         rate = (kl * real[:, None, None]).sum(0) / count
         with torch.no_grad():
@@ -251,7 +291,7 @@ class VAE(nn.Module):
                 "kl": rate.detach().sum(),
                 "active": active(q.mu.detach()[real > 0]),
             }
-        return each.sum() + self.beta * count * rate.clamp(min=self.config.free_nats).sum()
+        return each.sum() + error + self.beta * count * rate.clamp(min=self.config.free_nats).sum()
 
 
 def active(mu: Tensor) -> Tensor:

@@ -12,15 +12,17 @@ from torch.distributions import Normal as TorchNormal
 from torch.distributions import kl_divergence
 
 from genesis.models.transformer import TransformerConfig
-from genesis.models.vae import VAE, Normal, VAEConfig, active
+from genesis.models.vae import VAE, EncoderConfig, Normal, VAEConfig, active
 from genesis.nn.conditioner import CategoryField, NumberField
 
 FIELDS = (NumberField(name="length", mean=3, std=1, quantiles=()),)
 SHAPE = VAEConfig(
     decoder=TransformerConfig(
-        vocab=6, max_length=9, dim=16, depth=1, heads=2, kv_heads=1, ff_dim=16, cond_dim=8
+        vocab=6, max_length=8, dim=16, depth=2, heads=2, kv_heads=1, ff_dim=16, cond_dim=8, fields=FIELDS, reading=1,
+        prefix=1,
     ),
-    encoder_depth=1, latents=1, latent_dim=1, cond_dim=8, fields=FIELDS,
+    encoder=EncoderConfig(dim=24, depth=1, heads=3, kv_heads=1, ff_dim=16),
+    latents=1, latent_dim=1, cond_dim=8, fields=FIELDS,
 )  # fmt: skip
 TOKENS = torch.tensor([[1, 3, 4, 5, 2], [1, 3, 2, 0, 0], [1, 5, 5, 2, 0]])
 ABSENT = torch.full((3, 1), math.nan)
@@ -28,7 +30,10 @@ ABSENT = torch.full((3, 1), math.nan)
 
 def make(**changes: object) -> VAE:
     torch.manual_seed(0)
-    model = VAE(SHAPE.model_copy(update=changes)).double()
+    shape = SHAPE.model_copy(update=changes)
+    model = VAE(
+        shape.model_copy(update={"decoder": shape.decoder.model_copy(update={"prefix": shape.latents})})
+    ).double()
     with torch.no_grad():  # as after some training: nothing is at zero
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -90,25 +95,58 @@ def test_what_enters_the_decoder_has_the_width_of_z_whatever_the_blur() -> None:
     torch.nn.init.zeros_(model.enter.bias)
     torch.manual_seed(0)
     z = torch.randn(200, 40, 8, dtype=torch.float64) * model.width()
-    values = torch.full((200, 1), math.nan, dtype=torch.float64)
     with torch.no_grad():
         width = model.enter(z).std()
         for sigma in (0.0, 0.5, 2.0, 30.0):
             told = torch.full((200,), sigma, dtype=torch.float64)
-            said = model.prefix(torch.zeros_like(z), told, values)  # of the level and the conditions alone
+            said = model.prefix(torch.zeros_like(z), told)  # of the level alone
             blurred = z + sigma * model.width() * torch.randn_like(z)
-            entered = model.prefix(blurred, told, values) - said
+            entered = model.prefix(blurred, told) - said
             assert float(entered.std()) == pytest.approx(float(width), rel=0.03)
-        assert float((model.prefix(z, told * 1e9, values) - model.prefix(-z, told * 1e9, values)).abs().max()) < 1e-6
+        assert float((model.prefix(z, told * 1e9) - model.prefix(-z, told * 1e9)).abs().max()) < 1e-6
 
 
-def test_a_new_model_reads_z_alone() -> None:
-    """The level and the conditions enter at nothing, so that a training may begin with a VAE that knew neither."""
+def test_a_new_model_reads_every_blur_alike() -> None:
     torch.manual_seed(0)
     model = VAE(VAEConfig.of("tiny", 16, 12, FIELDS))
-    z = torch.randn(2, 4, 16)
-    prefix = model.prefix(z, torch.zeros(2), torch.tensor([[2.0], [math.nan]]))
-    assert torch.equal(prefix, model.enter(z))
+    assert not torch.equal(model.prefix(z := torch.randn(1, 4, 16), torch.ones(1)), model.prefix(z, torch.zeros(1)))
+    nothing = torch.zeros(2, 4, 16)
+    sharp, far = model.prefix(nothing, torch.tensor([0.0, 50.0]))
+    assert torch.equal(sharp, far)
+
+
+def test_the_account_adds_up_the_tokens_and_does_not_look_at_the_latent() -> None:
+    """What an item amounts to could be read in z: the account would then say nothing of what is still to be written."""
+    model, values = make(latents=2), torch.tensor([[3.0], [4.0], [5.0]], dtype=torch.float64)
+    with torch.no_grad():
+        accounts = []
+        for z in torch.randn(2, 3, 2, 1, dtype=torch.float64):
+            logits, v = model.decoder._read(TOKENS, values, model.prefix(z, torch.zeros(3, dtype=torch.float64)))
+            accounts.append(v)
+            assert logits.shape == (3, 5, 6)
+        assert torch.equal(*accounts)
+        alone = model.decoder._read(TOKENS, values, None)[1]
+    assert alone is not None
+    assert torch.equal(alone, accounts[0])
+
+
+def test_frozen_latents_stay_and_the_decoder_learns() -> None:
+    model = make(free_nats=0.0).float().train()
+    model.freeze()
+    model.loss(TOKENS, torch.tensor([[3.0], [4.0], [5.0]])).backward()
+    assert all(p.grad is None for part in model.latent_parts for p in part.parameters())
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert {"enter.weight", "place", "level.2.weight", "decoder.blocks.0.qkv.weight", "decoder.head.weight"} <= moved
+
+
+def test_another_decoder_over_the_same_latents() -> None:
+    torch.manual_seed(0)
+    config = VAEConfig.of("micro", 16, 12, FIELDS)
+    scaled = (FIELDS[0].model_copy(update={"mean": 2.0}),)
+    other = config.rewritten("tiny", scaled)
+    assert (other.encoder, other.latents, other.fields) == (config.encoder, config.latents, config.fields)
+    assert (other.decoder.dim, other.decoder.fields, other.decoder.prefix) == (64, scaled, config.latents)
+    assert VAE(other).prior(ABSENT).mu.shape == (3, config.latents, config.latent_dim)
 
 
 def test_only_a_training_blurs() -> None:
@@ -217,8 +255,9 @@ def test_it_learns_to_write_back_what_it_read_and_to_guess_what_is_blurred() -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"latents": 8}, "9 positions have no room for 8 latents"),
-        ({"decoder": {**SHAPE.decoder.model_dump(), "fields": FIELDS}}, "the decoder has none"),
+        ({"latents": 8}, "the decoder reads 1 vectors before the tokens, not 8"),
+        ({"fields": ()}, "are told the same fields, in the same order"),
+        ({"encoder": {**SHAPE.encoder.model_dump(), "heads": 5}}, "dim 24, 5 heads, 1 key-value heads do not divide"),
         ({"free_nats": -1}, "greater than or equal to 0"),
         ({"kind": "gan"}, "vae"),
     ],
