@@ -59,11 +59,16 @@ def quality(engine: Engine, count: int = 1_000, **request: Any) -> float:
 
 
 def calibration(
-    engine: Engine, wanted: list[dict[str, float]], names: Sequence[str], temperature: float, guidance: float
+    engine: Engine,
+    wanted: list[dict[str, float]],
+    names: Sequence[str],
+    temperature: float,
+    guidance: float,
+    blur: float | None = None,
 ) -> dict[str, float]:
     """Mean absolute error when item ``i`` is asked for the values of test molecule ``i``."""
     target = {name: [row[name] for row in wanted] for name in names}
-    rules = Rules(temperature=temperature)
+    rules = Rules(temperature=temperature, blur=blur)
     drawn = draw(engine, len(wanted), target, measure=tuple(names), rules=rules, guidance=guidance, seed=1)
     valid = [d for d in drawn if d.item is not None]
     out = {"valid": len(valid) / len(drawn), "unique": len({d.key for d in valid}) / len(drawn)}

@@ -107,6 +107,49 @@ def test_cached_decoding_equals_the_whole_forward_pass(model):
         assert log_prob == pytest.approx(float(exact), abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def continuing() -> Transformer:
+    """A decoder that reads five vectors first, and keeps its account below them."""
+    torch.manual_seed(0)
+    model = Transformer(TransformerConfig.of("tiny", 32, ROOM, FIELDS, prefix=5)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p) * 0.2)
+        model.head.bias[EOS] += 3
+    return model
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_cached_decoding_behind_a_prefix_equals_the_whole_forward_pass(continuing, guidance):
+    decoder, values = Decoder(continuing, VOCAB, torch.float32), ask(16)
+    prefix = torch.randn(16, 5, 64, generator=torch.Generator().manual_seed(2))
+    decoded = decoder.decode(values, torch.arange(16), 0, Rules(temperature=0), guidance=guidance, prefix=prefix)
+    for row, (tokens, ended, log_prob) in enumerate(by_row(decoded)):
+        fed, own = torch.tensor([[1, *tokens]])[:, :ROOM], prefix[row : row + 1]
+        c, u = (
+            continuing(fed, asked, own)[0, :, :VOCAB].detach().double()
+            for asked in (values[row : row + 1], torch.full((1, 2), float("nan")))
+        )
+        logits = u + guidance * (c - u)
+        logits[:, :2] = float("-inf")
+        wanted = [*tokens, EOS] if ended else tokens
+        assert logits.argmax(-1)[: len(wanted)].tolist() == wanted
+        exact = logits.log_softmax(-1)[range(len(wanted)), wanted].sum()
+        assert log_prob == pytest.approx(float(exact), rel=1e-4, abs=2e-3)
+    assert len({tuple(row[0]) for row in by_row(decoded)}) > 8
+    other = decoder.decode(values, torch.arange(16), 0, Rules(temperature=0), guidance=guidance, prefix=-prefix)
+    assert [row[0] for row in by_row(other)] != [row[0] for row in by_row(decoded)]
+
+
+def test_items_behind_a_prefix_do_not_depend_on_the_batch(continuing):
+    decoder, values, items = Decoder(continuing, VOCAB), ask(100), torch.arange(100)
+    prefix = torch.randn(100, 5, 64, generator=torch.Generator().manual_seed(2))
+    whole = by_row(decoder.decode(values, items, 7, Rules(), prefix=prefix))
+    for i in (0, 17, 99):
+        own = slice(i, i + 1)
+        assert by_row(decoder.decode(values[own], items[own], 7, Rules(), prefix=prefix[own])) == whole[own]
+
+
 def test_guidance_is_linear_in_the_logits(model):
     """The first greedy token under guidance w is the argmax of u + w (c - u) computed by hand."""
     decoder, values = Decoder(model, VOCAB, torch.float32), ask(64)
