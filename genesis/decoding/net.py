@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar, Self
 
 import torch
@@ -20,9 +20,7 @@ from genesis.models.transformer import Transformer
 from genesis.nn.block import QK_EPS, Block
 from genesis.ops import step_attention
 
-GROWTH = (
-    16  # positions a cache grows by: a softmax over fewer numbers than a vector register holds is seven times slower
-)
+GROWTH = 16  # positions a cache grows by: a softmax over fewer numbers than a register holds is seven times slower
 EPS = 1e-6
 SAFE = 16  # rows from which on the product of a row rounds alike on every processor met
 
@@ -201,38 +199,49 @@ class Net:
         self.values = [torch.zeros(shape, dtype=kind, device=values.device) for _ in self.layers]
 
     def read(self, prefix: Tensor) -> None:
-        """See ``prefix [R, L, D]`` before the first token."""
-        for place, x in enumerate(prefix.float().unbind(1)):
-            x = x.clone()  # of what is added to in place
+        """See ``prefix [R, L, D]`` before the first token, all its positions at once.
+
+        ``SAFE`` rows go together: what they take stays near the core.
+        """
+        L = self.before = prefix.shape[1]
+        room = (0, 0, 0, -(-L // GROWTH) * GROWTH)
+        for number in range(self.reading, len(self.layers)):
+            for caches in (self.keys, self.values):
+                caches[number] = F.pad(caches[number], room)
+        turn = self.weights.turn[:L, None]
+        for rows in torch.arange(len(prefix), device=prefix.device).split(SAFE):
+            x = prefix[rows].float()
             for number in range(self.reading, len(self.layers)):
-                self._through(number, x, place)
-        self.before = prefix.shape[1]
+                attend = partial(_attend_causally, self.keys[number], self.values[number], rows)
+                self._through(self.layers[number].select(rows[:, None]), x, turn, attend)
 
     def step(self, token: Tensor, t: int) -> Tensor:
         """``[R, V]`` float32 logits after the token ``[R]`` at position ``t``."""
         x = self.embed(token) + self.position[t]
-        for number in range(self.reading):
-            self._through(number, x, t)
-        if self.account is not None:
-            self.spent = self.spent + self.account.contributions(x)
-            x = x + self.account.enter(self.asked, self.spent)
-        for number in range(self.reading, len(self.layers)):
-            self._through(number, x, self.before + t)
+        for number, layer in enumerate(self.layers):
+            if self.account is not None and number == self.reading:
+                self.spent = self.spent + self.account.contributions(x)
+                x = x + self.account.enter(self.asked, self.spent)
+            place = t if number < self.reading else self.before + t
+            if place == self.keys[number].shape[2]:
+                for caches in (self.keys, self.values):
+                    caches[number] = F.pad(caches[number], (0, 0, 0, GROWTH))
+            attend = partial(_attend, self.keys[number], self.values[number], place)
+            self._through(layer, x, self.weights.turn[place], attend)
         logits = F.linear(self._norm(x, self.head.gain, self.head.shift), self.head.weight, self.head.bias)
         return logits.float()
 
-    def _through(self, number: int, x: Tensor, place: int) -> None:
-        """One layer of the stream ``x [R, D]``, in place."""
-        w, layer = self.weights, self.layers[number]
-        R, H, G, K = len(x), w.heads, w.kv_heads, w.head_dim
-        if place == self.keys[number].shape[2]:
-            for caches in (self.keys, self.values):
-                caches[number] = F.pad(caches[number], (0, 0, 0, GROWTH))
+    def _through(
+        self, layer: Layer, x: Tensor, turn: Tensor, attend: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> None:
+        """One layer of the stream ``x [..., D]``, in place; ``attend(q, k, v)`` of heads ``[..., H or G, K]``."""
+        w = self.weights
+        H, G, K, lead = w.heads, w.kv_heads, w.head_dim, x.shape[:-1]
         qkv = F.linear(self._norm(x, layer.gain_a, layer.shift_a), layer.qkv, layer.qkv_bias)
-        qk = F.rms_norm(qkv[:, : (H + G) * K].float().view(R, H + G, K), (K,), None, QK_EPS)
-        qk = torch.view_as_real(torch.view_as_complex(qk.view(R, H + G, K // 2, 2)) * w.turn[place]).view(R, H + G, K)
-        v = qkv[:, (H + G) * K :].view(R, G, K)
-        a = step_attention(qk[:, :H], qk[:, H:], v, self.keys[number], self.values[number], place)
+        qk = F.rms_norm(qkv[..., : (H + G) * K].float().view(*lead, H + G, K), (K,), None, QK_EPS)
+        qk = torch.view_as_real(torch.view_as_complex(qk.view(*lead, H + G, K // 2, 2)) * turn).flatten(-2)
+        v = qkv[..., (H + G) * K :].view(*lead, G, K)
+        a = attend(qk[..., :H, :], qk[..., H:, :], v)
         _add(x, F.linear(a.to(w.dtype), layer.out), layer.gate_a)
         gate, value = F.linear(self._norm(x, layer.gain_f, layer.shift_f), layer.up, layer.up_bias).chunk(2, -1)
         _add(x, F.linear(F.silu(gate) * value, layer.down), layer.gate_f)
@@ -258,6 +267,18 @@ def _rounds_alike(weight: Tensor, rows: int) -> bool:
     x, bias = (torch.randn(n, generator=dice).to(weight.dtype) for n in ((SAFE, weight.shape[1]), weight.shape[:1]))
     sizes = [rows << k for k in range(5) if rows << k < SAFE]
     return all(torch.equal(F.linear(x[:n], weight, b), F.linear(x, weight, b)[:n]) for n in sizes for b in (bias, None))
+
+
+def _attend(keys: Tensor, values: Tensor, place: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """One new position: ``[R, H K]`` of ``q [R, H, K]`` and ``k, v [R, G, K]``."""
+    return step_attention(q, k, v, keys, values, place)
+
+
+def _attend_causally(keys: Tensor, values: Tensor, rows: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The first L positions of some rows: ``[r, L, H K]`` of ``q [r, L, H, K]`` and ``k, v [r, L, G, K]``."""
+    q, k, v = (t.transpose(1, 2).to(keys.dtype) for t in (q, k, v))
+    keys[rows, :, : q.shape[2]], values[rows, :, : q.shape[2]] = k, v
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2).flatten(2)
 
 
 def _add(x: Tensor, branch: Tensor, gate: Tensor | None) -> None:
