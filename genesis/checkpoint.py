@@ -67,6 +67,7 @@ class Provenance(BaseModel):
     device: str = ""
     trained: str = ""  # ISO date
     begun_from: str = ""  # the model whose weights the training began with
+    keys_of: tuple[str, ...] = Field(default=(), max_length=16)  # presets whose training items were seen too
 
 
 class Config(BaseModel):

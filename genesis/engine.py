@@ -37,7 +37,7 @@ from genesis.domain import (
     Weighing,
 )
 from genesis.drawing import Drawn, Request, checked_beside, draw_chunk, in_processes
-from genesis.errors import UnknownProperty, UsageError, suggest
+from genesis.errors import CheckpointError, UnknownProperty, UsageError, suggest
 from genesis.hits import Hits, Report
 from genesis.metrics.sets import KeySet
 from genesis.models.denoiser import DiffusionConfig
@@ -150,8 +150,14 @@ class Engine:
     @cached_property
     def known(self) -> KeySet | None:
         """The keys of the training items, when they came with the model."""
-        file = self._path / TRAINING_KEYS if self._path else None
-        return KeySet(file) if file and file.exists() else None
+        if self._path is None or not (self._path / TRAINING_KEYS).exists():
+            return None
+        presets = registry.presets()
+        missing = next((name for name in self.config.provenance.keys_of if name not in presets), None)
+        if missing is not None:
+            raise CheckpointError(f"{self._path}: it has seen what the preset {missing!r:.80} has, which is not here")
+        folders = (self._path, *(presets[name] for name in self.config.provenance.keys_of))
+        return KeySet(*(folder / TRAINING_KEYS for folder in folders))
 
     @cached_property
     def profiles(self) -> Profiles | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import islice
@@ -166,11 +165,10 @@ def train(
     engine = cls(model, plan.model_copy(update={"provenance": provenance}))
     if group.rank == 0:
         engine.save(out / "model")
-        keys, beside = data.encoded.path / KEYS, out / "model" / TRAINING_KEYS
-        if parent and parent.known:  # what the weights have seen before is not novel either
-            parent.known.union(KeySet(keys), beside)
-        else:
-            shutil.copyfile(keys, beside)
+        keys = KeySet(data.encoded.path / KEYS)
+        for seen in (parent, before):  # what the weights have seen before is not novel either
+            keys = keys | seen.known if seen and seen.known else keys
+        keys.written(out / "model" / TRAINING_KEYS)
         profiles = Profiles.sample(data.encoded, fields, config.seed)
         if profiles:
             profiles.write(out / "model")

@@ -14,7 +14,7 @@ from genesis.decoding.continuous import ContinuousDecoder
 from genesis.decoding.loop import Decoder
 from genesis.drawing import Request, checked_beside
 from genesis.engine import Engine
-from genesis.errors import UnknownProperty, UsageError
+from genesis.errors import CheckpointError, UnknownProperty, UsageError
 from genesis.metrics.sets import KeySet
 from genesis.models.transformer import Transformer, TransformerConfig
 from genesis.nn.conditioner import NumberField
@@ -120,6 +120,24 @@ def test_novelty_comes_from_the_keys_beside_the_weights(engine, tmp_path):
     assert again.keys == first.keys
     assert again.novel == [False] * 4 + [True] * 6
     assert again.report().novel == 0.6
+
+
+def test_novelty_knows_what_the_presets_named_beside_the_keys_have_seen(engine, tmp_path):
+    """Weights that began as a preset's have seen its corpus, whose keys are not repeated."""
+    shipped = genesis.load("molecules-moses", "cpu")
+    seen = next(
+        hit.key for hit in shipped.draw(40, Request(), shipped.targets(None)) if shipped.known.contains([hit.key])
+    )
+    for named, finds in (((), False), (("molecules-moses",), True)):
+        provenance = engine.config.provenance.model_copy(update={"keys_of": named})
+        Engine(engine.model, engine.config.model_copy(update={"provenance": provenance})).save(tmp_path / "m")
+        KeySet.build(["CCO"], tmp_path / "m" / "training_keys.npy")
+        assert genesis.load(tmp_path / "m", "cpu").known.contains(["CCO", seen]).tolist() == [True, finds]
+    provenance = provenance.model_copy(update={"keys_of": ("molecules-gone",)})
+    Engine(engine.model, engine.config.model_copy(update={"provenance": provenance})).save(tmp_path / "m")
+    KeySet.build(["CCO"], tmp_path / "m" / "training_keys.npy")
+    with pytest.raises(CheckpointError, match="it has seen what the preset 'molecules-gone' has, which is not here"):
+        _ = genesis.load(tmp_path / "m", "cpu").known
 
 
 def test_a_saved_engine_is_the_same_engine(engine, tmp_path):

@@ -45,21 +45,14 @@ def novelty(keys: Sequence[str | None], known: KeySet) -> float:
 
 
 class KeySet:
-    """A set of texts kept as sorted 64-bit hashes in a memory-mapped file: 8 bytes a text, nothing in memory.
+    """A set of texts kept as sorted 64-bit hashes in memory-mapped files: 8 bytes a text, nothing in memory.
 
     Two texts share a hash with probability 2^-64: one false "known" in 390 million comparisons of 30,000 items with
     1.6 million.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            hashes = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} is not a set of keys ({error}); build it again with KeySet.build") from error
-        if hashes.dtype != _HASH or hashes.ndim != 1:
-            held = f"{hashes.dtype} of shape {list(hashes.shape)}"
-            raise InputError(f"{path} holds {held}, not [N] {_HASH}; build it again with KeySet.build")
-        self._hashes = hashes
+    def __init__(self, *paths: Path) -> None:
+        self._parts = tuple(_read(path) for path in paths)
 
     @classmethod
     def build(cls, keys: Iterable[str], target: Path) -> KeySet:
@@ -76,21 +69,38 @@ class KeySet:
         partial.replace(target)
         return cls(target)
 
-    def union(self, other: KeySet, target: Path) -> KeySet:
-        """Write the keys of both to ``target``."""
-        return KeySet.of_hashes(np.concatenate((self._hashes, other._hashes)), target)
+    def written(self, target: Path) -> KeySet:
+        """The same set as one file."""
+        return KeySet.of_hashes(np.concatenate(self._parts), target)
+
+    def __or__(self, other: KeySet) -> KeySet:
+        both = KeySet()
+        both._parts = self._parts + other._parts
+        return both
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        """Keys in all files; one that stands in several counts as often."""
+        return sum(map(len, self._parts))
 
     def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]:
         """``[N]``: which of the keys are in the set."""
-        if not len(self._hashes):
-            return np.zeros(len(keys), np.bool_)
         asked = np.fromiter((key_hash(key) for key in keys), _HASH, len(keys))
-        at = np.searchsorted(self._hashes, asked)
-        found: NDArray[np.bool_] = self._hashes[np.minimum(at, len(self._hashes) - 1)] == asked
+        found = np.zeros(len(keys), np.bool_)
+        for hashes in filter(len, self._parts):
+            at = np.searchsorted(hashes, asked)
+            found |= hashes[np.minimum(at, len(hashes) - 1)] == asked
         return found
+
+
+def _read(path: Path) -> NDArray[np.uint64]:
+    try:
+        hashes: NDArray[np.uint64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a set of keys ({error}); build it again with KeySet.build") from error
+    if hashes.dtype != _HASH or hashes.ndim != 1:
+        held = f"{hashes.dtype} of shape {list(hashes.shape)}"
+        raise InputError(f"{path} holds {held}, not [N] {_HASH}; build it again with KeySet.build")
+    return hashes
 
 
 def key_hash(key: str) -> int:

@@ -45,6 +45,17 @@ def test_a_key_set_is_a_set(known: list[str], asked: list[str], tmp_path_factory
     assert [file.name for file in folder.iterdir()] == ["keys.npy"]
 
 
+def test_several_files_are_one_set(tmp_path: Path) -> None:
+    """What a model has seen beside its own corpus is not repeated beside its weights."""
+    first, second = (KeySet.build(keys, tmp_path / f"{keys}.npy") for keys in ("ab", "bc"))
+    asked, there = list("abcd"), [True, True, True, False]
+    both = first | second
+    assert both.contains(asked).tolist() == KeySet(tmp_path / "ab.npy", tmp_path / "bc.npy").contains(asked).tolist()
+    assert both.contains(asked).tolist() == both.written(tmp_path / "all.npy").contains(asked).tolist() == there
+    assert len(KeySet(tmp_path / "all.npy")) == 3
+    assert not (KeySet() | KeySet()).contains(asked).any()
+
+
 def test_the_hash_never_changes() -> None:
     """Key sets are shipped beside models: another hash would make every molecule novel."""
     assert key_hash("CCO") == 0xC353956C6F0B206D
