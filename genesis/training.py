@@ -23,7 +23,7 @@ from genesis.models.denoiser import LatentDiffusion
 from genesis.models.gan import LatentGAN
 from genesis.models.inheritance import Heir, inherit, same_scale
 from genesis.models.transformer import SIZES, Size, Transformer
-from genesis.models.vae import VAE
+from genesis.models.vae import VAE, VAEConfig
 from genesis.nn.conditioner import Conditioner
 from genesis.prepare import KEYS, OnProgress, learned, prepare, prepared_corpus
 from genesis.profiles import Profiles
@@ -86,6 +86,7 @@ def train(
 
     out = Path(out)
     parent = _ancestor(begin_with, domain, size, family)
+    heir = _heir(parent, family) if parent else None
     before = load(vae, "cpu") if vae is not None else None
     if before is not None and before.domain.name != domain:
         raise UsageError(f"vae={vae}: that is a model of {before.domain.name}, not of {domain}")
@@ -126,7 +127,7 @@ def train(
         config = config.model_copy(update={"items": PASSES * len(data.encoded)})
     vocab, fields, room = registry.domain(domain, vocab).spec.vocab, data.fields, _room(data.encoded)
     if parent:
-        fields = same_scale(fields, parent.config.model.fields)
+        fields = same_scale(fields, (heir.decoder if isinstance(heir, VAE) else parent.model).config.fields)
         room = max(room, parent.config.model.max_length)
     if family == "vae" and before is not None:
         _check_alike(before, [field.name for field in fields])
@@ -138,6 +139,9 @@ def train(
         family, size, len(vocab) if grid else -(-len(vocab) // 16) * 16, room, fields,
         before.config if before else None, grid,
     )  # fmt: skip
+    if before is None and isinstance(shape, VAEConfig) and isinstance(heir, VAE):
+        # the prior may know its numbers by another scale than the decoder
+        shape = shape.model_copy(update={"fields": same_scale(fields, heir.config.fields)})
     if data.encoded.longest + 2 > shape.max_length + 1:
         raise UsageError(f"items of up to {data.encoded.longest} tokens; the VAE has room for {shape.max_length - 1}")
     plan = Config(domain=domain, family=family, vocab=vocab, model=shape, provenance=_NOWHERE)
@@ -149,10 +153,9 @@ def train(
         for name in data.encoded.meta.get("texts", ()):
             conditioner.tell(name, list(data.encoded.meta["labels"][name]))
     if parent:
-        ancestor = _heir(parent, family)
         assert isinstance(model, Transformer | VAE | LatentDiffusion)
-        assert ancestor is not None
-        inherit(model, ancestor)
+        assert heir is not None
+        inherit(model, heir)
     loop.train(model, data.encoded, config, out, on_progress, where, tensorboard=tensorboard)
     group.wait()  # the first process has written its log by now
     provenance = Provenance(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,30 @@ def test_another_decoder_is_trained_over_latents_that_stay(
     )
     with pytest.raises(UsageError, match=r"a decoder over its latents cannot be told .*dose"):
         Engine.train("molecules", other, tmp_path / "no", family="vae", vae=before.path, targets=["dose"], **how)
+
+
+def test_the_scale_of_a_number_is_inherited_by_decoder_and_prior_alike(source: Path, tmp_path: Path) -> None:
+    """They may have learned from different corpora: the weights of each read its own standardised values."""
+    few = tmp_path / "few.smi"
+    few.write_text("\n".join(source.read_text().split()[:64]) + "\n")
+    nothing = SHORT.model_copy(update={"items": 1})
+    how: Any = {"size": "tiny", "config": nothing}
+    Engine.train("molecules", few, tmp_path / "writer", **how)
+    Engine.train("molecules", source, tmp_path / "vae", family="vae", **how)
+    before = Engine.train(
+        "molecules",
+        source,
+        tmp_path / "both",
+        family="vae",
+        vae=tmp_path / "vae",
+        begin_with=tmp_path / "writer",
+        **how,
+    )
+    made = Engine.train("molecules", source, tmp_path / "on", family="vae", begin_with=tmp_path / "both", **how)
+    for fields in ("fields", "decoder.fields"):
+        own, theirs = (attrgetter(fields)(engine.config.model) for engine in (made, before))
+        assert [(f.mean, f.std) for f in own] == [(f.mean, f.std) for f in theirs]
+    assert made.config.model.fields[0].mean != made.config.model.decoder.fields[0].mean
 
 
 def test_a_prior_keeps_the_vae_it_was_given(engines: dict[str, Engine]) -> None:

@@ -18,7 +18,7 @@ from genesis.diffusion.schedules import P_MEAN, P_STD, lognormal
 from genesis.models.grid import GridVAEConfig, autoencoder
 from genesis.models.transformer import SIZES, Size
 from genesis.models.vae import BLUR, VAEConfig
-from genesis.nn.block import Block, rotary_table
+from genesis.nn.block import Block, BlocksConfig, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField
 from genesis.ops import modulated_norm
 
@@ -26,27 +26,13 @@ AnyVAE = Annotated[VAEConfig | GridVAEConfig, Field(discriminator="kind")]
 WAVES = 32  # of the noise level: periods from 1/4 to 64 of c_noise, which spans 2.6 for EDM and 1 for flow matching
 
 
-class DenoiserConfig(BaseModel):
+class DenoiserConfig(BlocksConfig):
     """The shape of a denoiser of ``[L, K]``."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     latents: int = Field(ge=1, le=1_024)
     latent_dim: int = Field(ge=1, le=4_096)
-    dim: int = Field(ge=8, le=8_192)
-    depth: int = Field(ge=1, le=128)
-    heads: int = Field(ge=1, le=128)
-    kv_heads: int = Field(ge=1, le=128)
-    ff_dim: int = Field(ge=8, le=32_768)
     cond_dim: int = Field(ge=8, le=8_192)
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
-
-    @model_validator(mode="after")
-    def _divides(self) -> DenoiserConfig:
-        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
-            raise ValueError(
-                f"dim {self.dim}, {self.heads} heads, {self.kv_heads} key-value heads do not divide evenly"
-            )
-        return self
 
     @classmethod
     def of(cls, size: Size, latents: int, latent_dim: int, fields: tuple[ConditionField, ...]) -> DenoiserConfig:

@@ -19,12 +19,12 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from genesis.errors import UsageError
 from genesis.models.transformer import SIZES, Size
-from genesis.nn.block import Block, rotary_table
+from genesis.nn.block import Block, BlocksConfig, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField, embedding
 from genesis.ops import modulated_norm
 
@@ -32,28 +32,14 @@ BOS, EOS = 1, 2  # what frames a sequence in a batch; neither is modelled here
 LEAST = 1e-3  # of t: below it 1/t is too uneven to learn from
 
 
-class MaskedConfig(BaseModel):
+class MaskedConfig(BlocksConfig):
     """The shape of a masked diffusion model, as ``config.json`` records it."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     kind: Literal["masked"] = "masked"
     vocab: int = Field(ge=4, le=65_536)
     max_length: int = Field(ge=2, le=8_192)  # tokens of the longest sequence
-    dim: int = Field(ge=8, le=8_192)
-    depth: int = Field(ge=1, le=128)
-    heads: int = Field(ge=1, le=128)
-    kv_heads: int = Field(ge=1, le=128)
-    ff_dim: int = Field(ge=8, le=32_768)
     cond_dim: int = Field(ge=8, le=8_192)
     fields: tuple[ConditionField, ...] = Field(default=(), max_length=256)
-
-    @model_validator(mode="after")
-    def _divides(self) -> MaskedConfig:
-        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
-            raise ValueError(
-                f"dim {self.dim}, {self.heads} heads, {self.kv_heads} key-value heads do not divide evenly"
-            )
-        return self
 
     @classmethod
     def of(cls, size: Size, vocab: int, max_length: int, fields: tuple[ConditionField, ...]) -> MaskedConfig:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from genesis.models.transformer import Size, Transformer, TransformerConfig
-from genesis.nn.block import Block, rotary_table
+from genesis.nn.block import Block, BlocksConfig, rotary_table
 from genesis.nn.conditioner import Conditioner, ConditionField, embedding
 from genesis.ops import modulated_norm
 
@@ -49,32 +49,13 @@ FIRST_LOGVAR = -3.0
 ANNEAL = 0.2  # share of a training over which the weight of the KL grows from 0 to 1
 
 
-class EncoderConfig(BaseModel):
-    """The shape of an encoder, which need not be that of the decoder."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
-    dim: int = Field(ge=8, le=8_192)
-    depth: int = Field(ge=1, le=128)
-    heads: int = Field(ge=1, le=128)
-    kv_heads: int = Field(ge=1, le=128)
-    ff_dim: int = Field(ge=8, le=32_768)
-
-    @model_validator(mode="after")
-    def _divides(self) -> EncoderConfig:
-        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
-            raise ValueError(
-                f"dim {self.dim}, {self.heads} heads, {self.kv_heads} key-value heads do not divide evenly"
-            )
-        return self
-
-
 class VAEConfig(BaseModel):
     """The shape of a VAE, as ``config.json`` records it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     kind: Literal["vae"] = "vae"
     decoder: TransformerConfig  # its prefix is z
-    encoder: EncoderConfig
+    encoder: BlocksConfig  # which need not be like the decoder
     latents: int = Field(ge=1, le=1_024)
     latent_dim: int = Field(ge=1, le=4_096)
     cond_dim: int = Field(ge=8, le=8_192)
@@ -96,8 +77,8 @@ class VAEConfig(BaseModel):
         """The one dial: everything else follows from ``size``."""
         latents, latent_dim, depth = LATENTS[size]
         decoder = TransformerConfig.of(size, vocab, max_length, fields, latents)
-        encoder = EncoderConfig(dim=decoder.dim, depth=depth, heads=decoder.heads, kv_heads=decoder.kv_heads,
-                                ff_dim=decoder.ff_dim)  # fmt: skip
+        encoder = BlocksConfig(dim=decoder.dim, depth=depth, heads=decoder.heads, kv_heads=decoder.kv_heads,
+                               ff_dim=decoder.ff_dim)  # fmt: skip
         return cls(decoder=decoder, encoder=encoder, latents=latents, latent_dim=latent_dim,
                    cond_dim=decoder.cond_dim, fields=fields)  # fmt: skip
 

@@ -7,15 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from genesis.ops import modulated_norm, short_attention, split_heads
 
 QK_EPS = 2.0**-7  # bf16's epsilon: what keeps a query near zero from being blown up to unit length
 ROTARY_BASE = 10_000.0  # Su et al. 2021; sequences here are short, so no long-context base is needed
+
+
+class BlocksConfig(BaseModel):
+    """The shape of a stack of blocks."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    dim: int = Field(ge=8, le=8_192)
+    depth: int = Field(ge=1, le=128)
+    heads: int = Field(ge=1, le=128)
+    kv_heads: int = Field(ge=1, le=128)
+    ff_dim: int = Field(ge=8, le=32_768)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(
+                f"dim {self.dim}, {self.heads} heads, {self.kv_heads} key-value heads do not divide evenly"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

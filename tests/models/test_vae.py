@@ -12,7 +12,8 @@ from torch.distributions import Normal as TorchNormal
 from torch.distributions import kl_divergence
 
 from genesis.models.transformer import TransformerConfig
-from genesis.models.vae import VAE, EncoderConfig, Normal, VAEConfig, active
+from genesis.models.vae import VAE, Normal, VAEConfig, active
+from genesis.nn.block import BlocksConfig
 from genesis.nn.conditioner import CategoryField, NumberField
 
 FIELDS = (NumberField(name="length", mean=3, std=1, quantiles=()),)
@@ -21,7 +22,7 @@ SHAPE = VAEConfig(
         vocab=6, max_length=8, dim=16, depth=2, heads=2, kv_heads=1, ff_dim=16, cond_dim=8, fields=FIELDS, reading=1,
         prefix=1,
     ),
-    encoder=EncoderConfig(dim=24, depth=1, heads=3, kv_heads=1, ff_dim=16),
+    encoder=BlocksConfig(dim=24, depth=1, heads=3, kv_heads=1, ff_dim=16),
     latents=1, latent_dim=1, cond_dim=8, fields=FIELDS,
 )  # fmt: skip
 TOKENS = torch.tensor([[1, 3, 4, 5, 2], [1, 3, 2, 0, 0], [1, 5, 5, 2, 0]])
